@@ -1,0 +1,413 @@
+//! What an entry is called: here, in the index, and upstream.
+//!
+//! A request's path is parsed into a [`Scope`] and a [`Key`] once, at the door. Below the frontends nobody checks a
+//! name again, and nobody can build a bad one: [`Name`], [`Namespace`] and [`ObjectName`] have one constructor each.
+//!
+//! ```text
+//! Scope { owner, namespace, upstream }  +  Key::Content(digest)            one entry for all namespaces of an owner
+//!                                       |  Key::Named { space, name }      namespace and owner are part of the key
+//!        -> canonical bytes (kept in the record, compared on every read)  -> EntryId, 128 bits (index, file names)
+//!        -> ObjectName (upstream; frozen by golden tests)
+//! ```
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::digest::{Digest, Function};
+use crate::error::{Error, Result};
+
+/// Whose entry it is: a user id. Part of every key from the first format on, so that sharing one daemon between
+/// users who don't trust each other needs no migration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Owner(pub u32);
+
+/// Which configured upstream a route reads from and writes to: its place in the configuration's list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct UpstreamId(pub u16);
+
+/// A namespace: `/`-separated segments, empty for none.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Namespace(Arc<str>);
+
+/// The name of a named entry within its space: 1 to 1,024 bytes without NUL.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Name(Arc<str>);
+
+/// Where a request belongs. Resolved once at the door and taken by every call of the cache.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Scope {
+    /// Whose entries are meant.
+    pub owner: Owner,
+    /// The namespace of named keys.
+    pub namespace: Namespace,
+    /// The upstream of this route; `None` for a purely local one.
+    pub upstream: Option<UpstreamId>,
+}
+
+/// How the bytes under a name may change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Naming {
+    /// A local hit is final.
+    Immutable,
+    /// Older than `max_age`, a local hit is checked against the upstream.
+    Mutable {
+        /// How long a copy counts as fresh.
+        max_age: Duration,
+    },
+}
+
+/// How names of a space are laid out upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Layout {
+    /// `{protocol}/{hh}/{name}`, or `{protocol}/{name}` on stores without shard folders (bazel-remote's layout).
+    Sharded,
+    /// `{protocol}/{namespace}/{name}`.
+    Namespaced,
+    /// The name itself: the client's own key.
+    Verbatim,
+}
+
+/// One protocol's family of names. A constant of its frontend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Space {
+    /// Unique among all spaces; part of the local key and, by [`Layout`], of the name upstream.
+    pub protocol: &'static str,
+    /// May the bytes change?
+    pub naming: Naming,
+    /// The shape of the name upstream.
+    pub layout: Layout,
+    /// Whether entries are action results that name other entries (see [`crate::links`]).
+    pub linked: bool,
+    /// An attribute that other tools keep in an object of its own beside the entry.
+    pub sibling: Option<Sibling>,
+}
+
+/// An attribute kept upstream as an object of its own, `{object name}{suffix}`, so that other servers on the same
+/// bucket find it and are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Sibling {
+    /// The attribute's name in [`crate::entry::Attrs`].
+    pub attr: &'static str,
+    /// What follows the entry's own object name.
+    pub suffix: &'static str,
+}
+
+/// What a request asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Key {
+    /// Content-addressed bytes: the digest is the name, and is verified on every way in.
+    Content(Digest),
+    /// Named bytes.
+    Named {
+        /// The protocol's family of names.
+        space: Space,
+        /// The name in it.
+        name: Name,
+    },
+}
+
+/// The key as the index and file names know it: 128 bits of a keyed BLAKE3 of [`Key::canonical`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EntryId(pub u128);
+
+/// A name that every upstream carries unchanged: no empty, `.` or `..` segment, no trailing slash, no control byte,
+/// at most 900 bytes (S3's 1,024 less a generous prefix).
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ObjectName(Arc<str>);
+
+/// First segments of the URL map; a namespace can't begin with one.
+const RESERVED_FIRST: [&str; 10] = ["gradle", "ccache", "blob", "dav", "maven", "nix", "go", "larder", "s3", "-"];
+
+/// Segments that end a namespace in some protocol; a namespace can't contain one.
+const RESERVED_ANYWHERE: [&str; 12] = [
+    "ac",
+    "cas",
+    "v1",
+    "v8",
+    "status",
+    "blobs",
+    "uploads",
+    "actions",
+    "actionResults",
+    "operations",
+    "capabilities",
+    "compressed-blobs",
+];
+
+const NAMESPACE_BYTES_MAX: usize = 256;
+const NAME_BYTES_MAX: usize = 1024;
+const OBJECT_NAME_BYTES_MAX: usize = 900;
+
+// === impl Namespace ===
+
+impl Namespace {
+    /// The empty namespace.
+    pub fn none() -> Self {
+        Self(Arc::from(""))
+    }
+
+    /// Parses `/`-separated segments. Leading, trailing and double slashes collapse.
+    ///
+    /// # Errors
+    /// `Invalid` when it begins with a reserved first segment, has a reserved segment, a `.` or `..` segment, a
+    /// control byte, or is over 256 bytes.
+    pub fn parse(text: &str) -> Result<Self> {
+        if text.len() > NAMESPACE_BYTES_MAX {
+            return Err(Error::invalid(format!("namespace has {} bytes, at most 256 are taken", text.len())));
+        }
+        let segments: Vec<&str> = text.split('/').filter(|segment| !segment.is_empty()).collect();
+        if let Some(first) = segments.first().filter(|first| RESERVED_FIRST.contains(first)) {
+            return Err(Error::invalid(format!("a namespace can't begin with the reserved word `{first}`")));
+        }
+        for segment in &segments {
+            if RESERVED_ANYWHERE.contains(segment) {
+                return Err(Error::invalid(format!("a namespace can't contain the reserved word `{segment}`")));
+            }
+            if matches!(*segment, "." | "..") || segment.bytes().any(|byte| byte.is_ascii_control()) {
+                return Err(Error::invalid("a namespace can't have a dot segment or a control byte"));
+            }
+        }
+        Ok(Self(segments.join("/").into()))
+    }
+
+    /// The text, `""` for none.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+// === impl Name ===
+
+impl Name {
+    /// Checks length and bytes.
+    ///
+    /// # Errors
+    /// `Invalid` when empty, over 1,024 bytes, or with a NUL.
+    pub fn parse(text: &str) -> Result<Self> {
+        if text.is_empty() {
+            return Err(Error::invalid("the name is empty"));
+        }
+        if text.len() > NAME_BYTES_MAX {
+            return Err(Error::invalid(format!("the name has {} bytes, at most 1024 are taken", text.len())));
+        }
+        if text.contains('\0') {
+            return Err(Error::invalid("the name has a NUL byte"));
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+// === impl ObjectName ===
+
+impl ObjectName {
+    /// The name, if every upstream can carry it unchanged.
+    pub fn parse(text: &str) -> Option<Self> {
+        let portable = !text.is_empty()
+            && text.len() <= OBJECT_NAME_BYTES_MAX
+            && text.split('/').all(|segment| !matches!(segment, "" | "." | ".."))
+            && !text.bytes().any(|byte| byte.is_ascii_control());
+        portable.then(|| Self(text.into()))
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The name of an object kept beside this one.
+    pub fn sibling(&self, suffix: &str) -> Option<Self> {
+        Self::parse(&format!("{}{suffix}", self.0))
+    }
+}
+
+impl fmt::Display for ObjectName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+// === impl Space ===
+
+impl Space {
+    /// A space without links and siblings.
+    pub const fn new(protocol: &'static str, naming: Naming, layout: Layout) -> Self {
+        Self { protocol, naming, layout, linked: false, sibling: None }
+    }
+
+    /// Entries of this space are action results.
+    #[must_use]
+    pub const fn with_links(mut self) -> Self {
+        self.linked = true;
+        self
+    }
+
+    /// `attr` lies upstream in an object of its own, too.
+    #[must_use]
+    pub const fn with_sibling(mut self, attr: &'static str, suffix: &'static str) -> Self {
+        self.sibling = Some(Sibling { attr, suffix });
+        self
+    }
+}
+
+// === impl Key ===
+
+impl Key {
+    /// The whole key as bytes: what a record keeps and a read compares, so that a collision of ids is seen.
+    ///
+    /// ```text
+    /// owner u32 | 1 or 2 (content: sha256, blake3) | hash[32]
+    /// owner u32 | 3 | len u16, namespace | len u8, protocol | name
+    /// ```
+    pub fn canonical(&self, scope: &Scope) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(64);
+        bytes.extend_from_slice(&scope.owner.0.to_le_bytes());
+        match self {
+            Self::Content(digest) => {
+                bytes.push(match digest.function() {
+                    Function::Sha256 => 1,
+                    Function::Blake3 => 2,
+                });
+                bytes.extend_from_slice(digest.hash());
+            }
+            Self::Named { space, name } => {
+                let namespace = scope.namespace.as_str();
+                bytes.push(3);
+                bytes.extend_from_slice(&(namespace.len() as u16).to_le_bytes());
+                bytes.extend_from_slice(namespace.as_bytes());
+                bytes.push(space.protocol.len() as u8);
+                bytes.extend_from_slice(space.protocol.as_bytes());
+                bytes.extend_from_slice(name.as_str().as_bytes());
+            }
+        }
+        bytes
+    }
+
+    /// The name upstream, on stores with (`sharded`) or without shard folders. `None` when no store would carry it
+    /// unchanged: such an entry is kept locally only.
+    pub fn object_name(&self, scope: &Scope, sharded: bool) -> Option<ObjectName> {
+        match self {
+            Self::Content(digest) => {
+                let folder = match digest.function() {
+                    Function::Sha256 => "cas",
+                    Function::Blake3 => "cas-blake3",
+                };
+                ObjectName::parse(&in_shard(folder, &digest.hex(), sharded))
+            }
+            Self::Named { space, name } => {
+                let name = name.as_str();
+                match space.layout {
+                    Layout::Sharded => ObjectName::parse(&in_shard(space.protocol, name, sharded)),
+                    Layout::Verbatim => ObjectName::parse(name),
+                    Layout::Namespaced => {
+                        let namespace = scope.namespace.as_str();
+                        let slash = if namespace.is_empty() { "" } else { "/" };
+                        ObjectName::parse(&format!("{}/{namespace}{slash}{name}", space.protocol))
+                    }
+                }
+            }
+        }
+    }
+
+    /// How the bytes may change: content never does.
+    pub fn naming(&self) -> Naming {
+        match self {
+            Self::Content(_) => Naming::Immutable,
+            Self::Named { space, .. } => space.naming,
+        }
+    }
+}
+
+fn in_shard(folder: &str, hash: &str, sharded: bool) -> String {
+    match hash.get(..2).filter(|_| sharded) {
+        Some(shard) => format!("{folder}/{shard}/{hash}"),
+        None => format!("{folder}/{hash}"),
+    }
+}
+
+// === impl EntryId ===
+
+impl EntryId {
+    /// The id of a canonical key.
+    pub fn of(canonical: &[u8]) -> Self {
+        /// Separates these hashes from every other use of BLAKE3. Part of the disk format.
+        const KEY: &[u8; 32] = b"larder: entry id of a key, 2026.";
+        let hash = blake3::keyed_hash(KEY, canonical);
+        let mut id = [0; 16];
+        id.copy_from_slice(&hash.as_bytes()[..16]);
+        Self(u128::from_le_bytes(id))
+    }
+}
+
+impl fmt::Debug for EntryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl fmt::Display for EntryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AC: Space = Space::new("ac", Naming::Immutable, Layout::Sharded).with_links();
+    const BLOB: Space =
+        Space::new("blob", Naming::Mutable { max_age: Duration::from_secs(60) }, Layout::Namespaced);
+
+    fn scope(namespace: &str) -> Scope {
+        Scope { owner: Owner(1000), namespace: Namespace::parse(namespace).expect("valid"), upstream: None }
+    }
+
+    #[test]
+    fn names_upstream_are_frozen() {
+        let digest = Digest::of(Function::Sha256, b"");
+        let hex = digest.hex();
+        let content = Key::Content(digest);
+        let object = |key: &Key, ns, sharded| key.object_name(&scope(ns), sharded).map(|name| name.to_string());
+        assert_eq!(object(&content, "any", true), Some(format!("cas/e3/{hex}")));
+        assert_eq!(object(&content, "any", false), Some(format!("cas/{hex}")));
+        let blake3 = Digest::of(Function::Blake3, b"");
+        assert_eq!(
+            object(&Key::Content(blake3), "", true),
+            Some(format!("cas-blake3/{}/{}", &blake3.hex()[..2], blake3.hex()))
+        );
+        let action = Key::Named { space: AC, name: Name::parse(&hex).expect("valid") };
+        assert_eq!(object(&action, "team", true), Some(format!("ac/e3/{hex}")));
+        let blob = Key::Named { space: BLOB, name: Name::parse("a/b").expect("valid") };
+        assert_eq!(object(&blob, "ns", true), Some("blob/ns/a/b".into()));
+    }
+
+    #[test]
+    fn a_name_that_no_store_carries_has_no_object() {
+        for name in ["a//b", "a/./b", "../a", "a/", "/a", "a\u{1}b", &"x".repeat(901)] {
+            let key = Key::Named { space: BLOB, name: Name::parse(name).expect("valid locally") };
+            assert_eq!(key.object_name(&scope("ns"), true), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn content_is_one_key_for_all_namespaces_and_names_are_not() {
+        let content = Key::Content(Digest::of(Function::Sha256, b"x"));
+        assert_eq!(content.canonical(&scope("a")), content.canonical(&scope("b")));
+        let named = Key::Named { space: BLOB, name: Name::parse("x").expect("valid") };
+        assert_ne!(named.canonical(&scope("a")), named.canonical(&scope("b")));
+    }
+
+    #[test]
+    fn reserved_words_are_no_namespace() {
+        for bad in ["blob/x", "x/ac", "x/cas/y", "-", "a/../b", "a/\u{7}", &"n".repeat(257)] {
+            assert!(Namespace::parse(bad).is_err(), "{bad}");
+        }
+        assert_eq!(Namespace::parse("/team//web/").map(|ns| ns.as_str().to_owned()).ok(), Some("team/web".into()));
+    }
+}

@@ -1,0 +1,172 @@
+//! Counters that every layer adds to and the admin pages read.
+//!
+//! Plain relaxed atomics: each number is right, no two are of exactly the same instant.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::RwLock;
+
+use crate::entry::Tier;
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+/// Why an accepted PUT was not queued, or not kept at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Shed {
+    /// Over `entry_max`.
+    EntryMax,
+    /// Less than `disk_floor` is free.
+    DiskFloor,
+    /// The disk refused the write.
+    DiskError,
+    /// `queue_bytes` is reached.
+    QueueBytes,
+    /// `queue_entries` is reached.
+    QueueEntries,
+    /// It names another entry that is neither here nor known to be upstream.
+    Incomplete,
+    /// Its name is one that the store can't carry unchanged.
+    Name,
+}
+
+/// What one protocol's clients saw.
+#[derive(Debug, Default)]
+pub struct ProtocolStats {
+    /// Hits by tier, in the order of [`TIERS`].
+    pub hits: [Counter; 4],
+    /// Look-ups that found nothing.
+    pub misses: Counter,
+    /// Uploads that were accepted, shed ones included.
+    pub puts: Counter,
+    /// Requests refused: malformed, denied, too large.
+    pub refused: Counter,
+    /// Body bytes sent to clients.
+    pub bytes_out: Counter,
+    /// Body bytes taken from clients.
+    pub bytes_in: Counter,
+}
+
+/// All counters of a daemon.
+#[derive(Debug, Default)]
+pub struct Stats {
+    protocols: RwLock<BTreeMap<&'static str, Arc<ProtocolStats>>>,
+    sheds: [Counter; SHEDS.len()],
+    /// Entries that came from upstream and were published.
+    pub fills: Counter,
+    /// Requests that joined a fill that another had begun.
+    pub fills_joined: Counter,
+    /// Entries whose upload succeeded.
+    pub uploads: Counter,
+    /// Uploads that ended for good without success: the object was refused, or a link was found nowhere.
+    pub uploads_ended: Counter,
+    /// Uploads whose target was overwritten by somebody later than our acknowledgement.
+    pub uploads_superseded: Counter,
+    /// Entries evicted.
+    pub evictions: Counter,
+    /// Entries found damaged and set aside.
+    pub corrupt: Counter,
+    /// Misses because the first-byte deadline passed.
+    pub deadline_misses: Counter,
+    /// Reads that the upstream denied one by one and that were taken as misses.
+    pub denied_reads: Counter,
+}
+
+/// The tiers in the order of [`ProtocolStats::hits`].
+pub const TIERS: [Tier; 4] = [Tier::Memory, Tier::Outbox, Tier::Disk, Tier::Upstream];
+
+/// Every reason, in the order of the counters.
+pub const SHEDS: [Shed; 7] = [
+    Shed::EntryMax,
+    Shed::DiskFloor,
+    Shed::DiskError,
+    Shed::QueueBytes,
+    Shed::QueueEntries,
+    Shed::Incomplete,
+    Shed::Name,
+];
+
+// === impl Counter ===
+
+impl Counter {
+    /// One more.
+    pub fn one(&self) {
+        self.add(1);
+    }
+
+    /// `count` more.
+    pub fn add(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// The number so far.
+    pub fn read(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+// === impl Shed ===
+
+impl Shed {
+    /// The word in stats, metrics and logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::EntryMax => "entry_max",
+            Self::DiskFloor => "disk_floor",
+            Self::DiskError => "disk_error",
+            Self::QueueBytes => "queue_bytes",
+            Self::QueueEntries => "queue_entries",
+            Self::Incomplete => "incomplete",
+            Self::Name => "name",
+        }
+    }
+}
+
+// === impl ProtocolStats ===
+
+impl ProtocolStats {
+    /// A look-up was answered by `tier`.
+    pub fn hit(&self, tier: Tier) {
+        self.hits[tier as usize].one();
+    }
+}
+
+// === impl Stats ===
+
+impl Stats {
+    /// The counters of one protocol. A frontend asks once and keeps them.
+    pub fn protocol(&self, name: &'static str) -> Arc<ProtocolStats> {
+        if let Some(known) = self.protocols.read().get(name) {
+            return Arc::clone(known);
+        }
+        Arc::clone(self.protocols.write().entry(name).or_default())
+    }
+
+    /// All protocols that were ever asked for, by name.
+    pub fn protocols(&self) -> Vec<(&'static str, Arc<ProtocolStats>)> {
+        self.protocols.read().iter().map(|(name, stats)| (*name, Arc::clone(stats))).collect()
+    }
+
+    /// The counter of one shed reason.
+    pub fn shed(&self, reason: Shed) -> &Counter {
+        &self.sheds[reason as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_are_the_discriminants() {
+        for (position, tier) in TIERS.into_iter().enumerate() {
+            assert_eq!(tier as usize, position);
+        }
+        for (position, shed) in SHEDS.into_iter().enumerate() {
+            assert_eq!(shed as usize, position);
+        }
+    }
+}
