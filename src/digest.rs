@@ -202,7 +202,14 @@ mod tests {
     fn only_64_lower_case_hex_digits_parse() {
         let good = Digest::of(Function::Sha256, b"x").hex();
         assert_eq!(Digest::parse(Function::Sha256, &good).map(|d| d.hex()).ok(), Some(good.clone()));
-        for bad in [String::new(), good[1..].into(), format!("{good}0"), good.to_uppercase(), "é".repeat(32), "g".repeat(64)] {
+        for bad in [
+            String::new(),
+            good[1..].into(),
+            format!("{good}0"),
+            good.to_uppercase(),
+            "é".repeat(32),
+            "g".repeat(64),
+        ] {
             assert!(Digest::parse(Function::Sha256, &bad).is_err(), "{bad}");
         }
     }

@@ -113,14 +113,22 @@ impl Attrs {
         pairs.sort();
         let bytes: usize = pairs.iter().map(|(name, value)| name.len() + value.len()).sum();
         if bytes > ATTRS_BYTES_MAX {
-            return Err(Error::invalid(format!("attributes have {bytes} bytes, at most {ATTRS_BYTES_MAX} are taken")));
+            return Err(Error::invalid(format!(
+                "attributes have {bytes} bytes, at most {ATTRS_BYTES_MAX} are taken"
+            )));
         }
         for (name, value) in &pairs {
-            if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()) {
-                return Err(Error::invalid(format!("attribute name `{}` is not [a-z0-9]", name.escape_debug())));
+            if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+            {
+                return Err(Error::invalid(format!(
+                    "attribute name `{}` is not [a-z0-9]",
+                    name.escape_debug()
+                )));
             }
             if !value.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
-                return Err(Error::invalid(format!("attribute `{name}` has a byte that no header can carry")));
+                return Err(Error::invalid(format!(
+                    "attribute `{name}` has a byte that no header can carry"
+                )));
             }
         }
         if let Some(pair) = pairs.windows(2).find(|pair| pair[0].0 == pair[1].0) {
@@ -157,7 +165,9 @@ impl ByteRange {
         match self {
             Self::Full => Ok(0..len),
             Self::From(first) if first < len => Ok(first..len),
-            Self::Span(first, last) if first <= last && first < len => Ok(first..len.min(last.saturating_add(1))),
+            Self::Span(first, last) if first <= last && first < len => {
+                Ok(first..len.min(last.saturating_add(1)))
+            }
             Self::Last(count) if count > 0 && len > 0 => Ok(len.saturating_sub(count)..len),
             Self::From(_) | Self::Span(..) | Self::Last(_) => Err(outside()),
         }
@@ -223,7 +233,9 @@ mod tests {
     fn attributes_are_what_every_store_can_carry() {
         let attrs = Attrs::new([("b".into(), "2".into()), ("a".into(), "1".into())]).expect("valid");
         assert_eq!(attrs.iter().collect::<Vec<_>>(), [("a", "1"), ("b", "2")]);
-        for (name, value) in [("A", "x"), ("a-b", "x"), ("", "x"), ("a", "x\n"), ("a", "é"), ("a", &"v".repeat(2048))] {
+        for (name, value) in
+            [("A", "x"), ("a-b", "x"), ("", "x"), ("a", "x\n"), ("a", "é"), ("a", &"v".repeat(2048))]
+        {
             assert!(Attrs::new([(name.into(), value.into())]).is_err(), "{name}={value}");
         }
         assert!(Attrs::new([("a".into(), "1".into()), ("a".into(), "2".into())]).is_err());

@@ -117,7 +117,8 @@ pub struct EntryId(pub u128);
 pub struct ObjectName(Arc<str>);
 
 /// First segments of the URL map; a namespace can't begin with one.
-const RESERVED_FIRST: [&str; 10] = ["gradle", "ccache", "blob", "dav", "maven", "nix", "go", "larder", "s3", "-"];
+const RESERVED_FIRST: [&str; 10] =
+    ["gradle", "ccache", "blob", "dav", "maven", "nix", "go", "larder", "s3", "-"];
 
 /// Segments that end a namespace in some protocol; a namespace can't contain one.
 const RESERVED_ANYWHERE: [&str; 12] = [
@@ -162,7 +163,9 @@ impl Namespace {
         }
         for segment in &segments {
             if RESERVED_ANYWHERE.contains(segment) {
-                return Err(Error::invalid(format!("a namespace can't contain the reserved word `{segment}`")));
+                return Err(Error::invalid(format!(
+                    "a namespace can't contain the reserved word `{segment}`"
+                )));
             }
             if matches!(*segment, "." | "..") || segment.bytes().any(|byte| byte.is_ascii_control()) {
                 return Err(Error::invalid("a namespace can't have a dot segment or a control byte"));
@@ -373,7 +376,8 @@ mod tests {
         let digest = Digest::of(Function::Sha256, b"");
         let hex = digest.hex();
         let content = Key::Content(digest);
-        let object = |key: &Key, ns, sharded| key.object_name(&scope(ns), sharded).map(|name| name.to_string());
+        let object =
+            |key: &Key, ns, sharded| key.object_name(&scope(ns), sharded).map(|name| name.to_string());
         assert_eq!(object(&content, "any", true), Some(format!("cas/e3/{hex}")));
         assert_eq!(object(&content, "any", false), Some(format!("cas/{hex}")));
         let blake3 = Digest::of(Function::Blake3, b"");
@@ -408,6 +412,9 @@ mod tests {
         for bad in ["blob/x", "x/ac", "x/cas/y", "-", "a/../b", "a/\u{7}", &"n".repeat(257)] {
             assert!(Namespace::parse(bad).is_err(), "{bad}");
         }
-        assert_eq!(Namespace::parse("/team//web/").map(|ns| ns.as_str().to_owned()).ok(), Some("team/web".into()));
+        assert_eq!(
+            Namespace::parse("/team//web/").map(|ns| ns.as_str().to_owned()).ok(),
+            Some("team/web".into())
+        );
     }
 }

@@ -1,1 +1,3 @@
-fn main(){}
+//! The `larder` command.
+
+fn main() {}
