@@ -88,7 +88,7 @@ pub enum Tier {
 #[derive(Debug)]
 pub struct Hit {
     /// The entry.
-    pub meta: Meta,
+    pub meta: Arc<Meta>,
     /// Which of its bytes the body yields.
     pub range: Range<u64>,
     /// The bytes; exactly `range` of them, or an error.
