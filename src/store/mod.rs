@@ -259,6 +259,15 @@ mod skeleton {
             unimplemented!()
         }
 
+        /// Like [`Store::get`] for callers that know the id only: an uploader, a listing. Not a use of it.
+        ///
+        /// # Errors
+        /// The disk can't be read. Damage is `Ok(None)`.
+        pub async fn get_by_id(&self, id: EntryId) -> Result<Option<Stored>> {
+            let _ = id;
+            unimplemented!()
+        }
+
         /// The bytes of an entry.
         ///
         /// # Errors
