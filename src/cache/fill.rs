@@ -190,7 +190,7 @@ impl Cache {
     }
 
     /// An entry that is not here.
-    pub(super) async fn from_upstream(
+    pub(super) async fn ask_upstream(
         &self,
         asked: &Asked,
         range: ByteRange,

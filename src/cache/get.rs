@@ -62,7 +62,7 @@ impl Cache {
         match self.local(&asked, range, deadline).await? {
             Local::Hit(hit) => Ok(Some(hit)),
             Local::Gone => Ok(None),
-            Local::Absent => self.from_upstream(&asked, range, deadline).await,
+            Local::Absent => self.ask_upstream(&asked, range, deadline).await,
         }
     }
 
@@ -85,7 +85,7 @@ impl Cache {
         }
         if asked.is_linked() {
             // Whether it is complete can only be told from its bytes.
-            let hit = self.from_upstream(asked, ByteRange::Full, deadline).await?;
+            let hit = self.ask_upstream(asked, ByteRange::Full, deadline).await?;
             return Ok(hit.map(|hit| (hit.meta, hit.from)));
         }
         Ok(self.head_upstream(asked, deadline).await.map(|meta| (Arc::new(meta), Tier::Upstream)))

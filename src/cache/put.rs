@@ -8,47 +8,38 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-use super::outbox::{Full, Room};
 use super::receive::LINKED_BYTES_MAX;
+use super::route::Route;
 use super::verify::write_digest;
 use super::{Asked, Cache, now_ms};
 use crate::digest::{Digest, Function, Hasher};
 use crate::entry::{Attrs, Claim, Meta, Precondition};
 use crate::error::{Error, Kind, Result};
-use crate::key::{Key, ObjectName, Scope};
-use crate::links::{self, Links};
-use crate::memory::Held;
+use crate::key::{Key, Scope};
 use crate::stats::Shed;
-use crate::store::{Draft, Generation, Guard, QueueTag, Queued, Record, Store};
+use crate::store::{Draft, QueueTag};
 
 /// An entry on its way in. Dropped, it never happened.
 #[derive(Debug)]
 pub struct Put {
-    cache: Cache,
-    asked: Asked,
+    pub(super) cache: Cache,
+    pub(super) asked: Asked,
     claim: Claim,
-    attrs: Attrs,
+    pub(super) attrs: Attrs,
     condition: Precondition,
     hasher: Hasher,
     /// A content key's digest, or the claim's, if it is of another function than the hasher.
     second: Option<(Hasher, Digest)>,
     len: u64,
     /// Where it is to be uploaded, with its room in the queue.
-    route: Option<Route>,
-    taken: Taken,
-    shed: Option<Shed>,
-}
-
-#[derive(Debug)]
-struct Route {
-    tag: QueueTag,
-    name: ObjectName,
-    room: Room,
+    pub(super) route: Option<Route>,
+    pub(super) taken: Taken,
+    pub(super) shed: Option<Shed>,
 }
 
 /// The bytes so far.
 #[derive(Debug)]
-enum Taken {
+pub(super) enum Taken {
     Collected(BytesMut),
     /// A draft of the outbox (`true`) or of the cache store.
     Drafted(Box<Draft>, bool),
@@ -153,19 +144,8 @@ impl Cache {
         Ok(())
     }
 
-    /// Where a put of this key goes: room in the queue, nowhere (`None`), or why it is not queued.
-    fn route(&self, asked: &Asked, len: u64) -> Result<Option<Route>, Shed> {
-        let Some(remote) = self.remote(asked).filter(|remote| !remote.read_only()) else { return Ok(None) };
-        let name = asked.object_name(remote).ok_or(Shed::Name)?;
-        let room = self.inner.queue.reserve(len).map_err(|full| match full {
-            Full::Bytes => Shed::QueueBytes,
-            Full::Entries => Shed::QueueEntries,
-        })?;
-        Ok(Some(Route { tag: QueueTag(remote.tag()), name, room }))
-    }
-
     /// Whether these content bytes are here, and upstream or on their way there.
-    fn is_known(&self, asked: &Asked) -> bool {
+    pub(super) fn is_known(&self, asked: &Asked) -> bool {
         self.is_local(asked.id)
             && match self.remote(asked).filter(|remote| !remote.read_only()) {
                 None => true,
@@ -174,84 +154,6 @@ impl Cache {
                         || self.inner.queue.holds(QueueTag(remote.tag()), asked.id)
                 }
             }
-    }
-
-    /// Queues the copy of a content entry that is here and neither upstream nor on its way. `false` when there is
-    /// none here.
-    pub(super) async fn queue_local(&self, asked: &Asked) -> Result<bool> {
-        if self.is_known(asked) {
-            return Ok(true);
-        }
-        let Some((_, stored, from)) = self.stored(asked).await else { return Ok(false) };
-        if stored.deleted {
-            return Ok(false);
-        }
-        let len = stored.record.meta.len;
-        let route = self.route(asked, len).map_err(|shed| {
-            Error::new(Kind::NoSpace, format!("queue a local entry again: {}", shed.name()))
-        })?;
-        let Some(route) = route else { return Ok(true) };
-        let generation = if from == crate::entry::Tier::Outbox {
-            self.inner.outbox.queue(asked.id, stored.generation, route.tag, route.name.as_str()).await?;
-            stored.generation
-        } else {
-            let queue = Some((route.tag, Arc::from(route.name.as_str())));
-            let record = Record { queue, ..(*stored.record).clone() };
-            let Some(generation) = self.inner.outbox.adopt(&self.inner.cache, &stored, record).await? else {
-                return Ok(true);
-            };
-            self.inner.cache.remove(asked.id, Some(stored.generation)).await?;
-            generation
-        };
-        let row = Queued { id: asked.id, generation, tag: route.tag, bytes: len };
-        self.inner.queue.push(row, route.room);
-        Ok(true)
-    }
-
-    /// Writes a body that is all here, in the log or as a file.
-    pub(super) async fn write_whole(
-        &self,
-        store: &Store,
-        record: Record,
-        body: Bytes,
-        guard: Guard<'_>,
-    ) -> Result<Option<Generation>> {
-        if body.len() as u64 <= self.inner.settings.inline_max {
-            return store.put(record, body, guard).await;
-        }
-        let mut draft = store.draft(Some(body.len() as u64)).await?;
-        draft.write(body).await?;
-        draft.publish(record, guard).await
-    }
-
-    /// Removes an entry here and queues its delete upstream.
-    pub(super) async fn remove(&self, asked: &Asked) -> Result<bool> {
-        let was = self.stored(asked).await.filter(|(_, stored, _)| !stored.deleted).is_some();
-        let route = self.route(asked, 0).ok().flatten();
-        match route {
-            Some(route) => {
-                let meta = Meta {
-                    len: 0,
-                    digest: None,
-                    etag: "".into(),
-                    attrs: Attrs::default(),
-                    stored_ms: now_ms(),
-                    origin_etag: None,
-                };
-                let mut record = asked.record(meta, None);
-                record.queue = Some((route.tag, Arc::from(route.name.as_str())));
-                let generation = self.inner.outbox.put_deleted(record).await?;
-                self.inner.cache.supersede(asked.id, generation);
-                let row = Queued { id: asked.id, generation, tag: route.tag, bytes: 0 };
-                self.inner.queue.push(row, route.room);
-            }
-            None => {
-                self.inner.outbox.remove(asked.id, None).await?;
-                self.inner.cache.remove(asked.id, None).await?;
-            }
-        }
-        self.inner.memory.forget(asked.id);
-        Ok(was)
     }
 }
 
@@ -329,151 +231,6 @@ impl Put {
         Ok(Committed { etag, created, outcome })
     }
 
-    async fn finish(mut self, meta: Meta) -> Outcome {
-        let taken = std::mem::replace(&mut self.taken, Taken::Dropped);
-        if matches!(taken, Taken::Dropped) {
-            return self.finish_dropped().await;
-        }
-        let is_content = matches!(self.asked.key, Key::Content(_));
-        if is_content && self.cache.is_local(self.asked.id) {
-            // Somebody else was faster, or it is here and on its way to no upstream yet.
-            if let Ok(true) = self.queue_again().await {
-                return Outcome::Known;
-            }
-        }
-        let (body, draft) = match taken {
-            Taken::Collected(bytes) => (Some(bytes.freeze()), None),
-            Taken::Drafted(draft, outbox) => (None, Some((draft, outbox))),
-            Taken::Dropped => (None, None),
-        };
-        let links = match (&body, self.asked.is_linked()) {
-            (Some(body), true) => Some(links::action_result(body)),
-            _ => None,
-        };
-        if let Some(Links::Known(links)) = &links
-            && self.route.is_some()
-            && !self.queue_links(links).await
-        {
-            self.route = None;
-            self.shed = Some(Shed::Incomplete);
-        }
-        let again = body.clone().filter(|_| self.route.is_some());
-        if let Err(error) = self.publish(meta.clone(), links.clone(), body, draft).await {
-            self.lose(&error);
-            if again.is_some() {
-                // Kept and not queued is better than not kept at all.
-                if let Err(error) = self.publish(meta, links, again, None).await {
-                    self.lose(&error);
-                }
-            }
-        }
-        self.outcome()
-    }
-
-    /// Known content: a use of it.
-    async fn finish_dropped(self) -> Outcome {
-        match self.shed {
-            Some(reason) => {
-                self.cache.shed(reason);
-                Outcome::Shed(reason)
-            }
-            None => {
-                self.cache.inner.cache.touch(&[self.asked.id]);
-                Outcome::Known
-            }
-        }
-    }
-
-    async fn queue_again(&mut self) -> Result<bool> {
-        self.route = None;
-        self.cache.inner.cache.touch(&[self.asked.id]);
-        self.cache.queue_local(&self.asked).await
-    }
-
-    fn outcome(&self) -> Outcome {
-        match self.shed {
-            Some(reason) => {
-                self.cache.shed(reason);
-                Outcome::Shed(reason)
-            }
-            None if self.cache.remote(&self.asked).is_some_and(|remote| !remote.read_only()) => {
-                Outcome::Queued
-            }
-            None => Outcome::Kept,
-        }
-    }
-
-    /// Local links are queued with the entry that names them. `false` when one is nowhere.
-    async fn queue_links(&self, links: &[links::Link]) -> bool {
-        for link in links {
-            let other = self.asked.other(Key::Content(link.digest));
-            let local = self.cache.queue_local(&other).await.unwrap_or(false);
-            let upstream = self.asked.scope.upstream;
-            if !local && !upstream.is_some_and(|upstream| self.cache.inner.facts.present(other.id, upstream))
-            {
-                return false;
-            }
-        }
-        true
-    }
-
-    async fn publish(
-        &mut self,
-        meta: Meta,
-        links: Option<Links>,
-        body: Option<Bytes>,
-        draft: Option<(Box<Draft>, bool)>,
-    ) -> Result<()> {
-        let inner = Arc::clone(&self.cache.inner);
-        let id = self.asked.id;
-        let mut record = self.asked.record(meta.clone(), links.clone());
-        let route = self.route.take();
-        record.queue = route.as_ref().map(|route| (route.tag, Arc::from(route.name.as_str())));
-        let store = if route.is_some() { &inner.outbox } else { &inner.cache };
-        let generation = match (&body, draft) {
-            (_, Some((draft, outbox))) if outbox == route.is_some() => {
-                draft.publish(record, Guard::Always).await?
-            }
-            (_, Some((draft, _))) => {
-                // It was begun in the outbox, and the queue filled up on the way.
-                let published = draft.publish(record.clone(), Guard::Always).await?;
-                self.keep_only(record).await?;
-                published
-            }
-            (Some(body), None) => self.cache.write_whole(store, record, body.clone(), Guard::Always).await?,
-            (None, None) => None,
-        };
-        let Some(generation) = generation else { return Ok(()) };
-        match route {
-            Some(route) => {
-                inner.cache.supersede(id, generation);
-                if let Some(upstream) = self.asked.scope.upstream {
-                    inner.facts.forget_absent(id, upstream);
-                }
-                inner.queue.push(Queued { id, generation, tag: route.tag, bytes: meta.len }, route.room);
-            }
-            // An older commit that is queued stays queued; look-ups take the later one.
-            None => {}
-        }
-        match body {
-            Some(body) => {
-                inner.memory.put(id, Held::new(generation.0, Arc::new(meta), links, body, now_ms()));
-            }
-            None => inner.memory.forget(id),
-        }
-        Ok(())
-    }
-
-    /// Moves what the outbox took over to the cache store.
-    async fn keep_only(&self, record: Record) -> Result<()> {
-        let inner = &self.cache.inner;
-        if let Some(stored) = inner.outbox.get(self.asked.id, &self.asked.canonical).await? {
-            inner.cache.adopt(&inner.outbox, &stored, record).await?;
-            inner.outbox.remove(self.asked.id, Some(stored.generation)).await?;
-        }
-        Ok(())
-    }
-
     /// The queue's room for a body of unknown length grows as it comes; without room it is kept and not queued.
     fn make_room(&mut self, len: u64) {
         let full = self.route.as_mut().and_then(|route| route.room.grow(len).err());
@@ -506,7 +263,7 @@ impl Put {
     }
 
     /// The disk failed: nothing is kept, and the client is not told.
-    fn lose(&mut self, error: &Error) {
+    pub(super) fn lose(&mut self, error: &Error) {
         tracing::debug!(%error, "a put can't be kept");
         self.taken = Taken::Dropped;
         self.route = None;

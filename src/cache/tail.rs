@@ -74,7 +74,7 @@ impl Tailing {
             return Ok(None);
         }
         if let Source::Draft = source {
-            match self.from_draft(&range).await? {
+            match self.draft_piece(&range).await? {
                 Some(piece) => return Ok(Some(self.after(piece, range, source))),
                 None => {
                     let meta = &self.growing.meta;
@@ -96,7 +96,7 @@ impl Tailing {
     }
 
     /// The next bytes of the draft; `None` when the disk failed.
-    async fn from_draft(&self, range: &Range<u64>) -> Result<Option<Bytes>> {
+    async fn draft_piece(&self, range: &Range<u64>) -> Result<Option<Bytes>> {
         let mut progress = self.growing.progress.clone();
         let more = |progress: &Progress| progress.readable > range.start || progress.end.is_some();
         if progress.wait_for(more).await.is_err() {
