@@ -43,12 +43,12 @@ impl Cache {
     /// An entry, from the memory tier only and without an await: the hot path. `None` says nothing; ask
     /// [`Cache::get`].
     pub fn get_now(&self, scope: &Scope, key: &Key) -> Option<Hit> {
-        let asked = Asked::new(scope, key);
-        let held = self.inner.memory.get(asked.id)?;
-        if asked.is_linked() || !self.is_fresh(&asked, held.checked_ms()) {
+        let id = EntryId::of(&key.canonical(scope));
+        let held = self.inner.memory.get(id)?;
+        if held.links.is_some() || !is_fresh(scope, key, held.checked_ms()) {
             return None;
         }
-        self.inner.touches.note(self, asked.id);
+        self.inner.touches.note(self, id);
         Some(held_hit(&held, 0..held.meta.len))
     }
 
@@ -73,7 +73,7 @@ impl Cache {
         }
         if let Some(held) = self.inner.memory.get(asked.id)
             && self.are_servable(asked, held.links.as_ref(), deadline).await
-            && self.is_fresh(asked, held.checked_ms())
+            && is_fresh(&asked.scope, &asked.key, held.checked_ms())
         {
             return Ok(Some((Arc::clone(&held.meta), Tier::Memory)));
         }
@@ -110,7 +110,7 @@ impl Cache {
             return Ok(Local::Hit(hit));
         }
         if let Some(held) = self.inner.memory.get(asked.id)
-            && self.is_fresh(asked, held.checked_ms())
+            && is_fresh(&asked.scope, &asked.key, held.checked_ms())
         {
             if !self.are_servable(asked, held.links.as_ref(), deadline).await {
                 return Ok(Local::Gone);
@@ -197,24 +197,23 @@ impl Cache {
         }
     }
 
-    /// Whether a copy that was current at `checked_ms` may be answered without a thought.
-    fn is_fresh(&self, asked: &Asked, checked_ms: u64) -> bool {
-        match asked.key.naming() {
-            Naming::Immutable => true,
-            Naming::Mutable { max_age } => {
-                asked.scope.upstream.is_none()
-                    || now_ms().saturating_sub(checked_ms) <= max_age.as_millis() as u64
-            }
-        }
-    }
-
     /// Revalidates an old copy behind, where the upstream answers. Returns whether the copy is served now: always.
     fn freshen(&self, asked: &Asked, stored: &Stored) -> bool {
         let checked = self.inner.facts.checked_ms(asked, stored.record.meta.stored_ms);
-        if !self.is_fresh(asked, checked) {
+        if !is_fresh(&asked.scope, &asked.key, checked) {
             self.revalidate(asked, stored);
         }
         true
+    }
+}
+
+/// Whether a copy that was current at `checked_ms` may be answered without a thought.
+fn is_fresh(scope: &Scope, key: &Key, checked_ms: u64) -> bool {
+    match key.naming() {
+        Naming::Immutable => true,
+        Naming::Mutable { max_age } => {
+            scope.upstream.is_none() || now_ms().saturating_sub(checked_ms) <= max_age.as_millis() as u64
+        }
     }
 }
 
