@@ -19,8 +19,8 @@ use crate::key::{Layout, Namespace, Naming, ObjectName, Owner, Scope, Space, Ups
 use crate::stats::Stats;
 use crate::store::{self, Generations, Role, Store};
 use crate::upstream::{
-    Failure, GetOptions, Got, Listed, Looked, Object, ObjectMeta, PutDone, PutIf, PutOptions, Remote, Runtime,
-    Source, Upstream,
+    Failure, GetOptions, Got, Listed, Looked, Object, ObjectMeta, PutDone, PutIf, PutOptions, Remote,
+    Runtime, Source, Upstream,
 };
 
 /// An action-result space, as the Bazel frontend's.
@@ -266,7 +266,11 @@ impl Bench {
         Self::at(Arc::new(tempfile::tempdir().expect("a folder")), Arc::clone(&self.fake), |_| {})
     }
 
-    pub(crate) fn at(dir: Arc<tempfile::TempDir>, fake: Arc<Fake>, change: impl FnOnce(&mut Settings)) -> Self {
+    pub(crate) fn at(
+        dir: Arc<tempfile::TempDir>,
+        fake: Arc<Fake>,
+        change: impl FnOnce(&mut Settings),
+    ) -> Self {
         let mut settings = Settings { first_byte: Duration::from_secs(5), ..Settings::default() };
         change(&mut settings);
         let runtime = Runtime::new().expect("a runtime");
@@ -307,6 +311,7 @@ impl Bench {
 
 fn open(dir: &Path, role: Role, generations: &Generations) -> Store {
     std::fs::create_dir_all(dir).expect("a folder");
-    let settings = store::Settings { disk: 1 << 30, disk_keep_free: 0, disk_floor: 0, ..store::Settings::default() };
+    let settings =
+        store::Settings { disk: 1 << 30, disk_keep_free: 0, disk_floor: 0, ..store::Settings::default() };
     Store::open(dir, role, settings, generations.clone()).expect("a store")
 }
