@@ -46,7 +46,7 @@ pub struct State {
     /// Since when.
     pub since: SystemTime,
     /// In words for a person: `write denied since 14:02: AccessDenied: …`; `read up` when it is.
-    pub words: Arc<str>,
+    pub words: String,
 }
 
 /// The breaker of one direction of one upstream.
@@ -63,7 +63,10 @@ pub(super) struct Breaker {
 
 #[derive(Debug)]
 struct Inner {
-    state: State,
+    word: Word,
+    since: SystemTime,
+    /// Shared, for it is what every refused call is answered with.
+    words: Arc<str>,
     faults: u32,
     success: Option<Instant>,
     near: Option<ObjectName>,
@@ -88,12 +91,12 @@ impl Breaker {
     /// A closed one. Every change of its state goes to `changes`.
     pub(super) fn new(direction: Direction, upstream: Arc<str>, changes: watch::Sender<u64>) -> Self {
         let words = format!("{} up", direction.name()).into();
-        let state = State { word: Word::Up, since: SystemTime::now(), words };
+        let (word, since) = (Word::Up, SystemTime::now());
         Self {
             direction,
             upstream,
             open: AtomicBool::new(false),
-            inner: Mutex::new(Inner { state, faults: 0, success: None, near: None }),
+            inner: Mutex::new(Inner { word, since, words, faults: 0, success: None, near: None }),
             changes,
             opened: watch::Sender::new(false),
             nudged: Notify::new(),
@@ -107,11 +110,12 @@ impl Breaker {
 
     /// Lets a call through, or refuses it in the words of the state.
     pub(super) fn admit(&self) -> Result<(), Failure> {
-        if self.is_open() { Err(Failure::State(self.inner.lock().state.words.clone())) } else { Ok(()) }
+        if self.is_open() { Err(Failure::State(Arc::clone(&self.inner.lock().words))) } else { Ok(()) }
     }
 
     pub(super) fn state(&self) -> State {
-        self.inner.lock().state.clone()
+        let inner = self.inner.lock();
+        State { word: inner.word, since: inner.since, words: inner.words.to_string() }
     }
 
     /// The object whose call was denied: what a probe asks near to.
@@ -152,7 +156,7 @@ impl Breaker {
         inner.faults = 0;
         inner.success = Some(Instant::now());
         inner.near = None;
-        if inner.state.word != Word::Up {
+        if inner.word != Word::Up {
             let words = format!("{} up", self.direction.name());
             self.change(&mut inner, Word::Up, words.into());
         }
@@ -183,19 +187,19 @@ impl Breaker {
     fn count(&self, reason: &str, fatal: impl Fn(Option<Instant>) -> bool) {
         let mut inner = self.inner.lock();
         inner.faults = inner.faults.saturating_add(1);
-        if inner.state.word != Word::Up || inner.faults >= FAULTS_IN_A_ROW || fatal(inner.success) {
+        if inner.word != Word::Up || inner.faults >= FAULTS_IN_A_ROW || fatal(inner.success) {
             self.open(&mut inner, Word::Down, reason);
         }
     }
 
     /// Opens it, or says why it is open now. A new reason for the same word is shown, not announced.
     fn open(&self, inner: &mut Inner, word: Word, reason: &str) {
-        let same = inner.state.word == word;
-        let since = if same { inner.state.since } else { SystemTime::now() };
+        let same = inner.word == word;
+        let since = if same { inner.since } else { SystemTime::now() };
         let words: Arc<str> =
             format!("{} {} since {}: {reason}", self.direction.name(), word.name(), local_time(since)).into();
         if same {
-            inner.state.words = words;
+            inner.words = words;
         } else {
             self.change(inner, word, words);
         }
@@ -207,7 +211,7 @@ impl Breaker {
             Word::Down => tracing::warn!(upstream = &*self.upstream, "{words}"),
             Word::Denied => tracing::error!(upstream = &*self.upstream, "{words}"),
         }
-        inner.state = State { word, since: SystemTime::now(), words };
+        (inner.word, inner.since, inner.words) = (word, SystemTime::now(), words);
         inner.faults = 0;
         self.open.store(word != Word::Up, Ordering::Release);
         self.opened.send_replace(word != Word::Up);
@@ -250,7 +254,7 @@ mod tests {
         let state = breaker.state();
         assert_eq!(state.word, Word::Down);
         assert!(state.words.starts_with("read down since ") && state.words.ends_with(": why"), "{state:?}");
-        assert!(matches!(breaker.admit(), Err(Failure::State(words)) if words == state.words));
+        assert!(matches!(breaker.admit(), Err(Failure::State(words)) if *words == *state.words));
     }
 
     #[tokio::test(start_paused = true)]
@@ -298,7 +302,7 @@ mod tests {
         assert!(breaker.is_open(), "throttling closes nothing");
         breaker.success();
         assert!(!breaker.is_open());
-        assert_eq!(&*breaker.state().words, "write up");
+        assert_eq!(breaker.state().words, "write up");
     }
 
     #[tokio::test(start_paused = true)]

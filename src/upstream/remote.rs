@@ -103,10 +103,27 @@ impl Remote {
             Place::Folder(path) => Arc::new(Folder::new(path.clone())),
             Place::S3(bucket) => Arc::new(S3::new(bucket, &settings, spawner.clone())?),
         };
-        Ok(Self::over(store, settings, spawner))
+        Ok(Self::with(store, settings, spawner))
     }
 
-    fn over(store: Arc<dyn Upstream>, settings: RemoteSettings, spawner: Spawner) -> Self {
+    /// Over any store, with the default deadlines: for tests of what is above.
+    #[cfg(test)]
+    pub(crate) fn over(store: Arc<dyn Upstream>, id: UpstreamId, name: &str, runtime: &Runtime) -> Self {
+        let settings = RemoteSettings {
+            id,
+            name: name.into(),
+            location: Location::parse(&format!("file:///{name}")).expect("a name without slashes"),
+            credentials: Credentials::Anonymous,
+            read_only: false,
+            connect: Duration::from_millis(500),
+            first_byte: Duration::from_millis(1500),
+            stall: Duration::from_secs(10),
+            uploads: None,
+        };
+        Self::with(store, settings, runtime.spawner())
+    }
+
+    fn with(store: Arc<dyn Upstream>, settings: RemoteSettings, spawner: Spawner) -> Self {
         let changes = watch::Sender::new(0);
         let name: Arc<str> = settings.name.as_str().into();
         let breaker = |direction| Arc::new(Breaker::new(direction, Arc::clone(&name), changes.clone()));

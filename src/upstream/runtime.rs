@@ -54,7 +54,7 @@ impl Runtime {
     ///
     /// # Errors
     /// `Internal` when the machine gives none.
-    pub fn start() -> Result<Self> {
+    pub fn new() -> Result<Self> {
         let inner = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(WORKERS)
             .max_blocking_threads(BLOCKING_MAX)
@@ -131,7 +131,7 @@ mod tests {
 
     #[tokio::test]
     async fn dropping_the_handle_cancels_the_work() {
-        let runtime = Runtime::start().unwrap();
+        let runtime = Runtime::new().unwrap();
         let (held, released) = tokio::sync::oneshot::channel::<()>();
         let task = runtime.spawner().spawn(async move {
             std::future::pending::<()>().await;
@@ -144,7 +144,7 @@ mod tests {
 
     #[tokio::test]
     async fn stopping_ends_what_runs_and_refuses_what_comes_later() {
-        let runtime = Runtime::start().unwrap();
+        let runtime = Runtime::new().unwrap();
         let spawner = runtime.spawner();
         let running = spawner.spawn(std::future::pending::<()>());
         runtime.stop(Duration::from_secs(5)).await;
@@ -154,7 +154,7 @@ mod tests {
 
     #[tokio::test]
     async fn buffers_are_bounded() {
-        let runtime = Runtime::start().unwrap();
+        let runtime = Runtime::new().unwrap();
         let spawner = runtime.spawner();
         let all = spawner.buffer(u64::MAX).await;
         let mut next = Box::pin(spawner.buffer(1));
