@@ -300,6 +300,11 @@ impl Bench {
         Scope { owner: Owner(0), namespace: Namespace::none(), upstream: Some(UpstreamId(0)) }
     }
 
+    /// Waits until the queue that the outbox held at start is known.
+    pub(crate) async fn replayed(&self) {
+        self.cache.inner.queue.replayed().await;
+    }
+
     /// Waits until nothing is queued.
     pub(crate) async fn drained(&self) {
         let mut changes = self.cache.queue_changes();

@@ -35,7 +35,8 @@ impl Bench {
 
     async fn put_with(&self, key: &Key, body: &[u8], attrs: Attrs) -> Committed {
         let claim = Claim { len: Some(body.len() as u64), digest: None };
-        let put = self.cache.put(&self.scope(), key.clone(), claim, attrs, Precondition::None);
+        let scope = self.scope();
+        let put = self.cache.put(&scope, key.clone(), claim, attrs, Precondition::None);
         let mut put = put.await.expect("it is let in");
         for piece in body.chunks(10_000) {
             put.write(Bytes::copy_from_slice(piece)).await.expect("it is taken");

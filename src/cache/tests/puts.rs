@@ -70,7 +70,8 @@ async fn a_body_that_is_not_what_was_claimed_is_refused_and_nothing_is_left() {
         let body = noise(len);
         let key = content(b"something else");
         let claim = Claim { len: Some(len as u64), digest: None };
-        let put = bench.cache.put(&bench.scope(), key.clone(), claim, Attrs::default(), Precondition::None);
+        let scope = bench.scope();
+        let put = bench.cache.put(&scope, key.clone(), claim, Attrs::default(), Precondition::None);
         let mut put = put.await.expect("let in");
         put.write(body.clone()).await.expect("taken");
         assert_eq!(put.commit().await.expect_err("refused").kind(), Kind::Mismatch);
