@@ -70,13 +70,12 @@ async fn a_body_that_is_not_what_was_claimed_is_refused_and_nothing_is_left() {
         let body = noise(len);
         let key = content(b"something else");
         let claim = Claim { len: Some(len as u64), digest: None };
-                let put = bench.cache.put(bench.scope(), key.clone(), claim, Attrs::default(), Precondition::None);
+        let put = bench.cache.put(bench.scope(), key.clone(), claim, Attrs::default(), Precondition::None);
         let mut put = put.await.expect("let in");
         put.write(body.clone()).await.expect("taken");
         assert_eq!(put.commit().await.expect_err("refused").kind(), Kind::Mismatch);
         assert_eq!(bench.get(&key).await, None);
-        let put =
-            bench.cache.put(bench.scope(), content(&body), claim, Attrs::default(), Precondition::None);
+        let put = bench.cache.put(bench.scope(), content(&body), claim, Attrs::default(), Precondition::None);
         let mut put = put.await.expect("let in");
         put.write(body.slice(1..)).await.expect("taken");
         assert_eq!(put.commit().await.expect_err("refused").kind(), Kind::Mismatch);
@@ -191,9 +190,7 @@ async fn a_delete_is_seen_at_once_and_goes_upstream() {
     bench.put(&named(BLOB, "x"), b"x").await;
     bench.drained().await;
     bench.fake.hold_answers();
-    assert!(
-        bench.cache.delete(bench.scope(), &named(BLOB, "x"), Precondition::None).await.expect("deleted")
-    );
+    assert!(bench.cache.delete(bench.scope(), &named(BLOB, "x"), Precondition::None).await.expect("deleted"));
     assert_eq!(bench.get(&named(BLOB, "x")).await, None, "although the upstream still has it");
     bench.fake.answers.add_permits(100);
     bench.drained().await;
