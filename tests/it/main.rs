@@ -1,0 +1,7 @@
+//! Larder from outside: the binary, the real tools, a real bucket, and everything that goes wrong between them.
+//!
+//! One binary, so that it links once. Each module tests promises of one kind; `support` holds what they share.
+
+mod clients;
+mod proxy;
+mod support;
