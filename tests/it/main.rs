@@ -5,3 +5,4 @@
 mod clients;
 mod proxy;
 mod support;
+mod upstream_contract;
