@@ -163,10 +163,9 @@ enum Damage {
 
 impl Damage {
     fn to(self, folder: &Path) {
-        let named = |name: &str| move |path: &PathBuf| path.file_name().is_some_and(|found| found == name);
-        let spared = |path: &PathBuf| {
-            ["VERSION", "lock", "CACHEDIR.TAG", "larder.sock"].iter().any(|name| named(name)(path))
-        };
+        const SPARED: [&str; 4] = ["VERSION", "lock", "CACHEDIR.TAG", "larder.sock"];
+        let spared =
+            |path: &PathBuf| path.file_name().is_some_and(|name| SPARED.iter().any(|spared| name == *spared));
         let files: Vec<_> = crate::support::daemon::files(folder);
         for path in files.iter().filter(|path| !spared(path)) {
             let len = fs::metadata(path).map_or(0, |meta| meta.len());
