@@ -3,6 +3,9 @@
 //! One binary, so that it links once. Each module tests promises of one kind; `support` holds what they share.
 
 mod clients;
+mod disk;
+mod faults;
+mod product;
 mod proxy;
 mod support;
 mod upstream_contract;

@@ -16,7 +16,7 @@ fn ask(proxy: &FaultProxy) -> std::io::Result<Answer> {
 
 #[test]
 fn each_fault_is_what_its_name_says() {
-    let mut weed = Weed::start(&Keys::new("one"));
+    let mut weed = Weed::start(&[&Keys::new("one")]);
     let proxy = FaultProxy::to(weed.addr());
     let plain = ask(&proxy).expect("an answer");
     assert_eq!(plain.status(), 403, "weed refuses strangers");
@@ -68,7 +68,7 @@ fn each_fault_is_what_its_name_says() {
     proxy.set(Fault::None);
     assert!(waiting.join().expect("no panic").is_err(), "what waited is ended");
 
-    weed.restart(&Keys::new("two"));
+    weed.restart(&[&Keys::new("two")]);
     assert_eq!(ask(&proxy).map(|answer| answer.status()).ok(), Some(403), "back on the same port");
     assert!(proxy.count("GET", BUCKET) >= 9);
 }

@@ -14,7 +14,7 @@ use super::http::{Answer, Request};
 use super::process::Process;
 use super::weed::Keys;
 use super::wire::Addr;
-use super::{PATIENCE, free_addr, until};
+use super::{PATIENCE, eventually, free_addr, until};
 
 /// How a daemon is started; the folder outlives every one of its processes.
 #[derive(Debug, Clone)]
@@ -121,36 +121,33 @@ impl Setup {
 
     /// The binary with a clean environment.
     fn binary(&self) -> Command {
+        self.wrapped(env!("CARGO_BIN_EXE_larder"))
+    }
+
+    /// `program` with a clean environment, after the setup's limits and mounts.
+    fn wrapped(&self, program: &str) -> Command {
         let mut command = match (&self.mounts, self.nofile) {
-            (None, None) => Command::new(env!("CARGO_BIN_EXE_larder")),
+            (None, None) => Command::new(program),
             (mounts, nofile) => {
                 let mut script = String::from("set -e\n");
                 if let Some(count) = nofile {
                     script.push_str(&format!("ulimit -n {count}\n"));
                 }
-                if let Some(mounts) = mounts {
-                    script.push_str(mounts);
-                }
+                script.push_str(mounts.as_deref().unwrap_or_default());
                 script.push_str("\nexec \"$@\"");
-                let mut command = match mounts {
-                    None => Command::new("sh"),
-                    Some(_) => {
-                        let mut command = Command::new("unshare");
-                        command.arg("--mount");
-                        if !rustix::process::geteuid().is_root() {
-                            command.arg("--map-root-user");
-                        }
-                        command.arg("sh");
-                        command
-                    }
-                };
-                command.args(["-c", &script, "sh", env!("CARGO_BIN_EXE_larder")]);
+                let mut command = Command::new(if mounts.is_some() { "unshare" } else { "sh" });
+                if mounts.is_some() {
+                    command.arg("--mount");
+                    command.args((!rustix::process::geteuid().is_root()).then_some("--map-root-user"));
+                    command.arg("sh");
+                }
+                command.args(["-c", &script, "sh", program]);
                 command
             }
         };
         command
             .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("PATH", format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default()))
             .env("HOME", self.home.path().join("home"))
             .env("DIR", self.dir());
         command
@@ -159,11 +156,7 @@ impl Setup {
     /// `larder serve` as a command not yet run.
     pub(crate) fn serve(&self) -> Command {
         let config = self.home.path().join("larder.toml");
-        let mut text = self.config.clone();
-        if self.keys_path().exists() {
-            text = format!("upstream_keys = {:?}\n{text}", self.keys_path());
-        }
-        fs::write(&config, text).expect("a temporary file");
+        fs::write(&config, &self.config).expect("a temporary file");
         let mut command = self.binary();
         command
             .env("LARDER_LOG", "info,larder::access=debug")
@@ -176,9 +169,19 @@ impl Setup {
             .arg("--listen")
             .arg(format!("unix:{}", self.unix_path().display()));
         if let Some(upstream) = &self.upstream {
-            command.args(["--upstream", upstream]);
+            let mut upstream = upstream.clone();
+            if self.keys_path().exists() {
+                upstream.push_str(&format!("&credentials={}", self.keys_path().display()));
+            }
+            command.args(["--upstream", &upstream]);
         }
         command
+    }
+
+    /// Whether a shell command succeeds after the setup's mounts.
+    pub(crate) fn shell_in_mounts(&self, script: &str) -> bool {
+        let status = self.wrapped("sh").args(["-c", script]).stdin(Stdio::null()).status();
+        status.is_ok_and(|status| status.success())
     }
 
     /// Starts it and waits until it is ready.
@@ -263,6 +266,33 @@ impl Daemon {
         let stats = self.stats();
         let value = stats.pointer(pointer).and_then(Value::as_u64);
         value.unwrap_or_else(|| panic!("no number at {pointer} of {stats:#}"))
+    }
+
+    /// One direction, `read` or `write`, of its upstream, as `/-/stats` says it: the state's word, and the sentence.
+    #[track_caller]
+    pub(crate) fn upstream(&self, direction: &str) -> (String, String) {
+        let stats = self.stats();
+        let place = &stats["upstreams"][0][direction];
+        let text = |name: &str| place[name].as_str().unwrap_or_default().to_owned();
+        (text("state"), text("words"))
+    }
+
+    /// Waits until one direction of its upstream is in one of `states`; returns the sentence.
+    #[track_caller]
+    pub(crate) fn until_upstream(&self, direction: &str, states: &[&str]) -> String {
+        let what = format!("{direction} of the upstream is {}", states.join(" or "));
+        eventually(&what, PATIENCE, || {
+            let (state, words) = self.upstream(direction);
+            states.contains(&state.as_str()).then_some(words)
+        })
+    }
+
+    /// Waits until the access log has `count` lines.
+    #[track_caller]
+    pub(crate) fn until_access(&self, count: usize) -> Vec<Access> {
+        eventually("the access log has its lines", PATIENCE, || {
+            Some(self.access()).filter(|lines| lines.len() >= count)
+        })
     }
 
     /// Entries that are not yet upstream.

@@ -9,6 +9,7 @@ pub(crate) mod fault;
 pub(crate) mod http;
 pub(crate) mod process;
 pub(crate) mod proxy;
+pub(crate) mod routes;
 pub(crate) mod tools;
 pub(crate) mod weed;
 pub(crate) mod wire;

@@ -33,7 +33,7 @@ pub(crate) const BUCKET: &str = "bkt";
 
 impl Weed {
     /// An empty store that lets `keys` in.
-    pub(crate) fn start(keys: &Keys) -> Self {
+    pub(crate) fn start(keys: &[&Keys]) -> Self {
         let mut weed = Self {
             folder: TempDir::new().expect("a temporary folder"),
             ports: [(); 10].map(|()| free_addr().port()),
@@ -44,10 +44,12 @@ impl Weed {
     }
 
     /// Ends it, however it stands, and starts it on the same folder and ports, letting only `keys` in.
-    pub(crate) fn restart(&mut self, keys: &Keys) {
+    pub(crate) fn restart(&mut self, keys: &[&Keys]) {
         self.stop();
         let iam = self.folder.path().join("keys.json");
-        std::fs::write(&iam, keys.config()).expect("a temporary file");
+        let identities: Vec<_> = keys.iter().map(|keys| keys.identity()).collect();
+        let config = serde_json::json!({ "identities": identities });
+        std::fs::write(&iam, config.to_string()).expect("a temporary file");
         let data = self.folder.path().join("data");
         std::fs::create_dir_all(&data).expect("a temporary folder");
         let mut command = Command::new(tool("weed"));
@@ -83,11 +85,6 @@ impl Weed {
     pub(crate) fn addr(&self) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], self.ports[0]))
     }
-
-    /// What it said, for a failed test.
-    pub(crate) fn log(&self) -> std::path::PathBuf {
-        self.folder.path().join("weed.log")
-    }
 }
 
 /// The upstream URL of the bucket, or of a part of it, behind `addr`.
@@ -103,13 +100,12 @@ impl Keys {
         Self { id: format!("AK{name}"), secret: format!("secret-of-{name}") }
     }
 
-    fn config(&self) -> String {
-        serde_json::json!({"identities": [{
-            "name": "larder",
+    fn identity(&self) -> serde_json::Value {
+        serde_json::json!({
+            "name": self.id,
             "credentials": [{"accessKey": self.id, "secretKey": self.secret}],
             "actions": ["Admin", "Read", "Write", "List", "Tagging"],
-        }]})
-        .to_string()
+        })
     }
 
     /// Writes them as a shared-credentials file that nobody else can read, in one step.
