@@ -21,7 +21,7 @@ pub(super) fn open(config: &Config) -> Result<(Cache, Runtime)> {
         let settings = store_settings(config, folder, settings.inline_max);
         Store::open(folder, role, settings, generations.clone())
     };
-    let runtime = Runtime::start()?;
+    let runtime = Runtime::new()?;
     let mut remotes = Vec::new();
     if let Some(upstream) = &config.upstream {
         remotes.push(Remote::open(remote_settings(upstream, config)?, &runtime)?);
