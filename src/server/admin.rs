@@ -1,5 +1,6 @@
 //! The daemon's own pages: health, readiness, statistics; and for the command line, by its socket only, the queue.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::clocks::Registry;
 use crate::cache::Cache;
+use crate::entry::Tier;
 use crate::stats::{Counter, SHEDS, Stats, TIERS};
 
 /// What the pages tell of.
@@ -16,7 +18,7 @@ use crate::stats::{Counter, SHEDS, Stats, TIERS};
 pub(super) struct Admin {
     started: Instant,
     cache: Cache,
-    registry: std::sync::Arc<Registry>,
+    registry: Arc<Registry>,
     ready: AtomicBool,
 }
 
@@ -55,11 +57,7 @@ impl Page {
             ["queue"] if admin => {
                 let number = |name: &str| {
                     let pairs = query.unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
-                    pairs
-                        .clone()
-                        .find(|(key, _)| *key == name)
-                        .map(|(_, value)| value.parse::<u64>())
-                        .transpose()
+                    pairs.clone().find(|(key, _)| *key == name).map(|(_, value)| value.parse::<u64>()).transpose()
                 };
                 match (number("limit"), number("wait_ms")) {
                     (Ok(limit), Ok(wait_ms)) => Ok(Self::Queue {
@@ -78,7 +76,7 @@ impl Page {
 // === impl Admin ===
 
 impl Admin {
-    pub(super) fn new(cache: Cache, registry: std::sync::Arc<Registry>) -> Self {
+    pub(super) fn new(cache: Cache, registry: Arc<Registry>) -> Self {
         Self { started: Instant::now(), cache, registry, ready: AtomicBool::new(false) }
     }
 
@@ -95,9 +93,7 @@ impl Admin {
         match page {
             Page::Healthz => (StatusCode::OK, Content::Text("ok\n")),
             Page::Readyz if self.ready.load(Ordering::Acquire) => (StatusCode::OK, Content::Text("ready\n")),
-            Page::Readyz => {
-                (StatusCode::SERVICE_UNAVAILABLE, Content::Text("starting: the index is being read\n"))
-            }
+            Page::Readyz => (StatusCode::SERVICE_UNAVAILABLE, Content::Text("starting: the index is being read\n")),
             Page::Stats => (StatusCode::OK, Content::json(&self.stats().await)),
             Page::Queue { limit, wait } => (StatusCode::OK, Content::json(&self.queue(limit, wait).await)),
         }
@@ -126,14 +122,10 @@ impl Admin {
             "connections": self.registry.count(),
         });
         let status = serde_json::to_value(self.cache.status().await).unwrap_or_default();
-        let parts = [status, counters(self.cache.stats())];
-        if let Value::Object(page) = &mut page {
-            page.extend(
-                parts
-                    .into_iter()
-                    .filter_map(|part| if let Value::Object(map) = part { Some(map) } else { None })
-                    .flatten(),
-            );
+        for part in [status, counters(self.cache.stats())] {
+            if let (Value::Object(page), Value::Object(part)) = (&mut page, part) {
+                page.extend(part);
+            }
         }
         page
     }
@@ -165,7 +157,7 @@ fn counters(stats: &Stats) -> Value {
         .into_iter()
         .map(|(name, protocol)| {
             let hits: Vec<(&str, &Counter)> =
-                TIERS.into_iter().map(super::super::entry::Tier::name).zip(&protocol.hits).collect();
+                TIERS.into_iter().map(Tier::name).zip(&protocol.hits).collect();
             let mut counts = named(&[
                 ("misses", &protocol.misses),
                 ("puts", &protocol.puts),
@@ -202,10 +194,7 @@ mod tests {
         let queue = |limit, wait_ms| Page::Queue { limit, wait: Duration::from_millis(wait_ms) };
         assert_eq!(Page::parse(&["queue"], None, true), Ok(queue(100, 0)));
         assert_eq!(Page::parse(&["queue"], Some("wait_ms=5&limit=0"), true), Ok(queue(0, 5)));
-        assert_eq!(
-            Page::parse(&["queue"], Some("limit=99999999&wait_ms=99999999"), true),
-            Ok(queue(10_000, 10_000))
-        );
+        assert_eq!(Page::parse(&["queue"], Some("limit=99999999&wait_ms=99999999"), true), Ok(queue(10_000, 10_000)));
         let status = |page: Result<Page, (StatusCode, &str)>| page.map_err(|(status, _)| status);
         assert_eq!(status(Page::parse(&["queue"], Some("limit=x"), true)), Err(StatusCode::BAD_REQUEST));
         assert_eq!(status(Page::parse(&["queue"], None, false)), Err(StatusCode::FORBIDDEN));

@@ -33,6 +33,11 @@ impl Access {
         Self { own_uid: rustix::process::geteuid().as_raw(), users }
     }
 
+    /// The daemon's own.
+    pub(super) fn own_uid(&self) -> u32 {
+        self.own_uid
+    }
+
     /// Looks up who holds the other end.
     pub(super) fn caller(&self, socket: &Socket) -> Caller {
         match uid_of(socket) {
@@ -71,9 +76,7 @@ fn uid_of(socket: &Socket) -> Result<Option<u32>, String> {
 #[cfg(not(target_os = "linux"))]
 fn uid_of(socket: &Socket) -> Result<Option<u32>, String> {
     match socket {
-        Socket::Unix(stream) => {
-            stream.peer_cred().map(|peer| Some(peer.uid())).map_err(|error| error.to_string())
-        }
+        Socket::Unix(stream) => stream.peer_cred().map(|peer| Some(peer.uid())).map_err(|error| error.to_string()),
         Socket::Tcp(..) => Ok(None),
     }
 }
