@@ -47,7 +47,8 @@ pub fn run(config: Config) -> Result<()> {
 }
 
 async fn serve(config: Config, descriptors: u64) -> Result<()> {
-    let watch = |kind| signal(kind).map_err(|error| Error::new(Kind::Internal, "watch for signals").because(error));
+    let watch =
+        |kind| signal(kind).map_err(|error| Error::new(Kind::Internal, "watch for signals").because(error));
     let mut terminate = watch(SignalKind::terminate())?;
     let mut interrupt = watch(SignalKind::interrupt())?;
 
@@ -58,7 +59,8 @@ async fn serve(config: Config, descriptors: u64) -> Result<()> {
         tracing::info!("listening on {endpoint}");
     }
     let (cache, upstream_threads) = parts::open(&config)?;
-    let context = Context::new(cache.clone(), protocol::Settings { disk: config.bounds.disk, ..Default::default() });
+    let context =
+        Context::new(cache.clone(), protocol::Settings { disk: config.bounds.disk, ..Default::default() });
     let server = Server::start(server_settings(&config, descriptors), bound, context);
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
