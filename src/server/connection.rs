@@ -20,7 +20,7 @@ use super::identity::Caller;
 use super::wire::{Socket, Version, Wire};
 
 /// One read of an upload takes at most this, and a head over it is 431.
-const HTTP1_BUFFER_BYTES: usize = 256 << 10;
+pub(super) const HTTP1_BUFFER_BYTES: usize = 256 << 10;
 
 /// HTTP/2 windows: loopback has no round trip worth more, and a stream that its handler doesn't read holds no more.
 const HTTP2_STREAM_WINDOW_BYTES: u32 = 1 << 20;

@@ -202,3 +202,6 @@ async fn sweep(registry: Arc<Registry>, stop: CancellationToken) {
     };
     stop.run_until_cancelled(sweeping).await;
 }
+
+#[cfg(test)]
+mod tests;
