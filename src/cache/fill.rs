@@ -133,6 +133,11 @@ impl Fill {
         }
     }
 
+    /// Whether who joins now may still have the entry from it.
+    fn is_open(&self) -> bool {
+        !matches!(*self.phase.borrow(), Phase::Absent | Phase::Failed)
+    }
+
     pub(super) fn has_readers(&self) -> bool {
         self.readers.load(Ordering::Acquire) > 0
     }
@@ -153,7 +158,12 @@ impl Cache {
     /// Joins the entry's fill, or begins it.
     fn join(&self, asked: &Asked, upstream: UpstreamId) -> Reader {
         let (reader, begun) = match self.inner.fills.active.lock().entry((asked.id, upstream)) {
-            Entry::Occupied(known) => (known.get().read(), false),
+            Entry::Occupied(known) if known.get().is_open() => (known.get().read(), false),
+            // It has said its last word and is about to leave: what it said is of the past.
+            Entry::Occupied(mut known) => {
+                known.insert(Arc::new(Fill::new()));
+                (known.get().read(), true)
+            }
             Entry::Vacant(slot) => (slot.insert(Arc::new(Fill::new())).read(), true),
         };
         if begun {

@@ -18,6 +18,7 @@ use super::tail::{End, Progress};
 use super::verify::Verifier;
 use super::{Asked, Cache, now_ms};
 use crate::body::Body;
+use crate::digest::Digest;
 use crate::entry::Meta;
 use crate::error::{Error, Kind, Result};
 use crate::key::{ObjectName, UpstreamId};
@@ -142,15 +143,8 @@ impl Receiving {
         } else {
             self.growing(meta, body, verifier).await
         };
-        match outcome {
-            Ok(()) => {}
-            Err(error) if error.kind() == Kind::Corrupt => {
-                inner.stats.corrupt.one();
-                tracing::warn!(upstream = self.remote.name(), object = %self.name, %error, "wrong bytes from upstream");
-            }
-            Err(error) => {
-                tracing::debug!(upstream = self.remote.name(), object = %self.name, %error, "a fill failed");
-            }
+        if let Err(error) = outcome {
+            tracing::debug!(upstream = self.remote.name(), object = %self.name, %error, "a fill failed");
         }
     }
 
@@ -177,7 +171,7 @@ impl Receiving {
             verifier.update(&piece);
             bytes.extend_from_slice(&piece);
         }
-        meta.digest = verifier.finish()?.or(meta.digest);
+        meta.digest = self.verdict(verifier)?.or(meta.digest);
         let body = Bytes::from(bytes);
         let links = self.links(&body);
         let record = self.asked.record(meta.clone(), links.clone());
@@ -203,7 +197,7 @@ impl Receiving {
         self.tell(Phase::Growing(Arc::new(Growing { meta: shown, tail: draft.tail(), progress })));
         let received = self.write(&mut draft, &meta, body, &mut verifier, &tell).await;
         let end = match received {
-            Ok(()) => match verifier.finish() {
+            Ok(()) => match self.verdict(verifier) {
                 Ok(digest) => {
                     meta.digest = digest.or(meta.digest);
                     tell.send_modify(|progress| progress.readable = meta.len);
@@ -306,6 +300,13 @@ impl Receiving {
                 tracing::warn!(object = %self.name, %error, "what came from upstream can't be kept")
             }
         }
+    }
+
+    fn verdict(&self, verifier: Verifier) -> Result<Option<Digest>> {
+        verifier.finish().inspect_err(|error| {
+            self.cache.inner.stats.corrupt.one();
+            tracing::warn!(upstream = self.remote.name(), object = %self.name, %error, "wrong bytes from upstream");
+        })
     }
 
     fn links(&self, body: &[u8]) -> Option<Links> {

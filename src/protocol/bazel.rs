@@ -84,6 +84,17 @@ impl Frontend {
         Self { stats: context.stats("bazel"), context }
     }
 
+    /// The answer to a plain GET that the memory tier has.
+    pub fn answer_now<B>(&self, scope: &Scope, route: &Route, request: &Request<B>) -> Option<Answer> {
+        match route {
+            // Action results are never answered from memory alone: what they name may be gone.
+            Route::Content(digest) if *request.method() == Method::GET => {
+                self.context.cache.get_now(scope, &Key::Content(*digest)).map(|hit| self.hit(hit))
+            }
+            Route::Content(_) | Route::Action(_) | Route::Status | Route::Refused(_) => None,
+        }
+    }
+
     /// Answers a request.
     pub async fn answer<B: Incoming>(&self, scope: &Scope, route: Route, request: Request<B>) -> Answer {
         match route {
@@ -119,11 +130,7 @@ impl Frontend {
     }
 
     async fn get(&self, scope: &Scope, key: &Key) -> Answer {
-        let found = match self.context.cache.get_now(scope, key) {
-            Some(hit) => Ok(Some(hit)),
-            None => self.context.cache.get(scope, key, ByteRange::Full).await,
-        };
-        match found {
+        match self.context.cache.get(scope, key, ByteRange::Full).await {
             Ok(Some(hit)) => self.hit(hit),
             Ok(None) => self.miss(),
             Err(error) => self.refuse(&error, Intent::Read),

@@ -90,6 +90,17 @@ impl Frontend {
         Self { stats: context.stats("blob"), context }
     }
 
+    /// The answer to a plain GET that the memory tier has.
+    pub fn answer_now<B>(&self, scope: &Scope, route: &Route, request: &Request<B>) -> Option<Answer> {
+        match route {
+            Route::Entry(name) if *request.method() == Method::GET => {
+                let key = Key::Named { space: BLOB, name: name.clone() };
+                self.get_now(scope, &key, request.headers())
+            }
+            Route::Entry(_) | Route::Refused(_) => None,
+        }
+    }
+
     /// Answers a request.
     pub async fn answer<B: Incoming>(&self, scope: &Scope, route: Route, request: Request<B>) -> Answer {
         let name = match route {

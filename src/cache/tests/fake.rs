@@ -75,6 +75,7 @@ pub(crate) struct Bench {
     pub(crate) cache: Cache,
     pub(crate) fake: Arc<Fake>,
     pub(crate) dir: Arc<tempfile::TempDir>,
+    scope: Scope,
     runtime: Runtime,
 }
 
@@ -284,7 +285,8 @@ impl Bench {
             siblings: vec![TURBO],
             stats: Arc::new(Stats::default()),
         };
-        Self { cache: Cache::new(settings, parts), fake, dir, runtime }
+        let scope = Scope { owner: Owner(0), namespace: Namespace::none(), upstream: Some(UpstreamId(0)) };
+        Self { cache: Cache::new(settings, parts), fake, dir, scope, runtime }
     }
 
     /// As after `kill -9`: nothing is closed. Then started again on the same folders.
@@ -296,8 +298,13 @@ impl Bench {
         Self::at(dir, fake, change)
     }
 
-    pub(crate) fn scope(&self) -> Scope {
-        Scope { owner: Owner(0), namespace: Namespace::none(), upstream: Some(UpstreamId(0)) }
+    pub(crate) fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// Waits until the queue that the outbox held at start is known.
+    pub(crate) async fn replayed(&self) {
+        self.cache.inner.queue.replayed().await;
     }
 
     /// Waits until nothing is queued.

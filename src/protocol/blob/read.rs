@@ -1,6 +1,6 @@
 //! GET and HEAD of a blob.
 
-use hyper::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, LAST_MODIFIED};
+use hyper::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, LAST_MODIFIED, RANGE};
 use hyper::header::{HeaderMap, HeaderValue};
 use hyper::{Response, StatusCode};
 
@@ -12,15 +12,16 @@ use crate::protocol::Intent;
 use crate::protocol::http::{self, Answer, Verdict};
 
 impl Frontend {
+    pub(super) fn get_now(&self, scope: &Scope, key: &Key, headers: &HeaderMap) -> Option<Answer> {
+        if headers.contains_key(RANGE) {
+            return None;
+        }
+        self.context.cache.get_now(scope, key).map(|hit| self.judge(hit, headers, false))
+    }
+
     pub(super) async fn get(&self, scope: &Scope, key: &Key, headers: &HeaderMap) -> Answer {
         let asked = http::range(headers);
-        let cache = &self.context.cache;
-        let at_hand = if asked == ByteRange::Full { cache.get_now(scope, key) } else { None };
-        let found = match at_hand {
-            Some(hit) => Ok(Some(hit)),
-            None => cache.get(scope, key, asked).await,
-        };
-        match found {
+        match self.context.cache.get(scope, key, asked).await {
             Ok(Some(hit)) if asked != ByteRange::Full && !http::apply_range(headers, &hit.meta) => {
                 self.get_full(scope, key, headers).await
             }

@@ -16,7 +16,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::{Bytes, BytesMut};
 use futures_util::Stream as _;
 use http_body::{Frame, SizeHint};
-use hyper::header::{ACCEPT, ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
+use hyper::header::{ACCEPT, ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use hyper::header::{HeaderMap, HeaderValue};
 use hyper::{Method, Response, StatusCode, Version};
 
@@ -102,13 +102,6 @@ pub(crate) fn closing(mut answer: Answer, version: Version) -> Answer {
     answer
 }
 
-/// A header value of our own making. One that can't be (a control byte from an upstream's attribute) is left out.
-pub(crate) fn set(answer: &mut Answer, name: HeaderName, value: &str) {
-    if let Ok(value) = HeaderValue::from_str(value) {
-        answer.headers_mut().insert(name, value);
-    }
-}
-
 /// An ETag in its quotes.
 pub(crate) fn quoted(etag: &str) -> Option<HeaderValue> {
     let mut bytes = BytesMut::with_capacity(etag.len() + 2);
@@ -174,6 +167,12 @@ impl Reply {
     /// Whether all the bytes are here: such an answer goes out in one write.
     pub fn is_at_hand(&self) -> bool {
         self.0.as_bytes().is_some()
+    }
+}
+
+impl From<Bytes> for Reply {
+    fn from(bytes: Bytes) -> Self {
+        Self(Body::bytes(bytes))
     }
 }
 

@@ -4,7 +4,7 @@ use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderV
 use hyper::{Request, StatusCode};
 
 use super::{Frontend, TAG_ATTR};
-use crate::entry::{Attrs, ByteRange, Claim, Meta, Precondition};
+use crate::entry::{Attrs, ByteRange, Claim, Hit, Meta, Precondition};
 use crate::error::{Error, Result};
 use crate::key::{Key, Scope};
 use crate::protocol::Intent;
@@ -25,21 +25,19 @@ const KEPT: [(HeaderName, &str); 3] = [(DURATION, DURATION_ATTR), (TAG, TAG_ATTR
 
 impl Frontend {
     pub(super) async fn get(&self, scope: &Scope, key: &Key) -> Answer {
-        let found = match self.context.cache.get_now(scope, key) {
-            Some(hit) => Ok(Some(hit)),
-            None => self.context.cache.get(scope, key, ByteRange::Full).await,
-        };
-        match found {
-            Ok(Some(hit)) => {
-                self.stats.hit(hit.from);
-                self.stats.bytes_out.add(hit.body.len());
-                let mut answer = http::with_body(StatusCode::OK, hit.body);
-                describe(&mut answer, &hit.meta);
-                answer
-            }
+        match self.context.cache.get(scope, key, ByteRange::Full).await {
+            Ok(Some(hit)) => self.hit(hit),
             Ok(None) => self.miss(),
             Err(error) => self.refuse(&error, Intent::Read),
         }
+    }
+
+    pub(super) fn hit(&self, hit: Hit) -> Answer {
+        self.stats.hit(hit.from);
+        self.stats.bytes_out.add(hit.body.len());
+        let mut answer = http::with_body(StatusCode::OK, hit.body);
+        describe(&mut answer, &hit.meta);
+        answer
     }
 
     pub(super) async fn head(&self, scope: &Scope, key: &Key) -> Answer {
