@@ -1,8 +1,14 @@
 //! Upstreams: the object stores behind this machine.
 //!
-//! [`Upstream`] is the one store trait; a folder and S3 implement it. Nothing above this
-//! layer sees it: the cache holds [`Remote`]s, each one store with its two breakers, its deadlines and its tasks on
-//! the upstream [`Runtime`], so that a dead resolver or a hanging network share delays nothing that is here.
+//! [`Upstream`] is the one store trait; a folder and S3 implement it. Nothing above this layer calls it: the cache
+//! holds [`Remote`]s, each one store with its two breakers, its deadlines and its tasks on the upstream [`Runtime`],
+//! so that a dead resolver or a hanging network share delays nothing that is here.
+//!
+//! ```text
+//! cache -> Remote -> breaker open? refuse at once
+//!                    else a task on the upstream runtime -> Upstream (folder | S3) -> Ok, or Fault { signal, failure }
+//!                                                           the signal moves the breaker, the failure goes back
+//! ```
 //!
 //! # Guarantees
 //! - "Absent" is only what the store itself answered. A captive portal, a missing bucket, an unmounted folder are
@@ -23,10 +29,21 @@ use crate::entry::Attrs;
 use crate::error::{Error, Result};
 use crate::key::ObjectName;
 
+mod breaker;
+mod credentials;
+mod folder;
+mod location;
+mod object;
+mod probe;
+mod pump;
 mod remote;
 mod runtime;
+mod uploads;
 
-pub use remote::{Credentials, Location, Remote, RemoteSettings, State, States, Word};
+pub use breaker::{State, Word};
+pub use credentials::Credentials;
+pub use location::Location;
+pub use remote::{Remote, RemoteSettings, States};
 pub use runtime::Runtime;
 
 /// What an upstream says of an object.
@@ -188,6 +205,30 @@ pub enum Failure {
     Source(Error),
 }
 
+/// How a call that did not succeed counts for its direction's breaker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// The store itself answered, about this object: it is up.
+    Success,
+    /// Says nothing about the upstream, or not enough: throttled, 501, a denied listing.
+    Neutral,
+    /// Connect, DNS, TLS, reset, 5xx, an answer that isn't the store's own.
+    Fault,
+    /// No answer in time.
+    Deadline,
+    /// The store says that we may not, or that there is no such bucket.
+    Denied,
+}
+
+/// A failure with what it says about the upstream.
+#[derive(Debug, Clone)]
+pub struct Fault {
+    /// For the breaker.
+    pub signal: Signal,
+    /// For the caller.
+    pub failure: Failure,
+}
+
 /// Which way bytes go; each has a breaker of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Direction {
@@ -200,29 +241,71 @@ pub enum Direction {
 /// One object store. Called on the upstream runtime only.
 pub trait Upstream: Send + Sync + fmt::Debug {
     /// Reads an object.
-    fn get<'a>(
-        &'a self,
-        name: &'a ObjectName,
-        options: &'a GetOptions,
-    ) -> BoxFuture<'a, Result<Got, Failure>>;
+    fn get<'a>(&'a self, name: &'a ObjectName, options: &'a GetOptions) -> BoxFuture<'a, Result<Got, Fault>>;
     /// Asks for what is known of an object.
-    fn head<'a>(&'a self, name: &'a ObjectName) -> BoxFuture<'a, Result<Looked, Failure>>;
+    fn head<'a>(&'a self, name: &'a ObjectName) -> BoxFuture<'a, Result<Looked, Fault>>;
     /// Writes an object whole, or not at all.
     fn put<'a>(
         &'a self,
         name: &'a ObjectName,
         source: &'a dyn Source,
         options: &'a PutOptions,
-    ) -> BoxFuture<'a, Result<PutDone, Failure>>;
+    ) -> BoxFuture<'a, Result<PutDone, Fault>>;
     /// Deletes an object. One that isn't there is a success.
-    fn delete<'a>(&'a self, name: &'a ObjectName) -> BoxFuture<'a, Result<(), Failure>>;
+    fn delete<'a>(&'a self, name: &'a ObjectName) -> BoxFuture<'a, Result<(), Fault>>;
     /// Names that begin with `prefix`, after the name `after`, in order of their bytes, at most `limit`.
     fn list<'a>(
         &'a self,
         prefix: &'a str,
         after: Option<&'a str>,
         limit: usize,
-    ) -> BoxFuture<'a, Result<Vec<Listed>, Failure>>;
+    ) -> BoxFuture<'a, Result<Vec<Listed>, Fault>>;
+    /// Asks whether calls of this direction would be answered, leaving nothing behind where the store allows it.
+    /// `near` is the object whose call was denied: rights may hang on the first segment of a name.
+    fn probe<'a>(
+        &'a self,
+        direction: Direction,
+        near: Option<&'a ObjectName>,
+    ) -> BoxFuture<'a, Result<(), Fault>>;
+    /// Finishes what an earlier process left half done. Called once, when writes are first seen to work.
+    fn recover(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+    /// Lets go of idle connections: after a sleep, or a change of addresses, they may be dead.
+    fn disconnect(&self) {}
+}
+
+// === impl Fault ===
+
+impl Fault {
+    /// A state of the upstream.
+    fn state(signal: Signal, words: impl Into<Arc<str>>) -> Self {
+        Self { signal, failure: Failure::State(words.into()) }
+    }
+}
+
+impl From<Failure> for Fault {
+    /// What is about the object is an answer of the store.
+    fn from(failure: Failure) -> Self {
+        let signal = match failure {
+            Failure::Refused(_) | Failure::Conflict => Signal::Success,
+            Failure::Throttled { .. } | Failure::Source(_) => Signal::Neutral,
+            Failure::State(_) => Signal::Fault,
+        };
+        Self { signal, failure }
+    }
+}
+
+// === impl Direction ===
+
+impl Direction {
+    /// The word in states and logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+        }
+    }
 }
 
 // === impl Failure ===

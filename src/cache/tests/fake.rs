@@ -19,8 +19,8 @@ use crate::key::{Layout, Namespace, Naming, ObjectName, Owner, Scope, Space, Ups
 use crate::stats::Stats;
 use crate::store::{self, Generations, Role, Store};
 use crate::upstream::{
-    Failure, GetOptions, Got, Listed, Looked, Object, ObjectMeta, PutDone, PutIf, PutOptions, Remote, Runtime,
-    Source, Upstream,
+    Direction, Failure, Fault, GetOptions, Got, Listed, Looked, Object, ObjectMeta, PutDone, PutIf,
+    PutOptions, Remote, Runtime, Source, Upstream,
 };
 
 /// An action-result space, as the Bazel frontend's.
@@ -178,11 +178,7 @@ impl Fake {
 }
 
 impl Upstream for Fake {
-    fn get<'a>(
-        &'a self,
-        name: &'a ObjectName,
-        options: &'a GetOptions,
-    ) -> BoxFuture<'a, Result<Got, Failure>> {
+    fn get<'a>(&'a self, name: &'a ObjectName, options: &'a GetOptions) -> BoxFuture<'a, Result<Got, Fault>> {
         Box::pin(async move {
             self.gets.fetch_add(1, Ordering::Relaxed);
             self.answer().await;
@@ -200,7 +196,7 @@ impl Upstream for Fake {
         })
     }
 
-    fn head<'a>(&'a self, name: &'a ObjectName) -> BoxFuture<'a, Result<Looked, Failure>> {
+    fn head<'a>(&'a self, name: &'a ObjectName) -> BoxFuture<'a, Result<Looked, Fault>> {
         Box::pin(async move {
             self.heads.fetch_add(1, Ordering::Relaxed);
             self.answer().await;
@@ -213,12 +209,12 @@ impl Upstream for Fake {
         name: &'a ObjectName,
         source: &'a dyn Source,
         options: &'a PutOptions,
-    ) -> BoxFuture<'a, Result<PutDone, Failure>> {
+    ) -> BoxFuture<'a, Result<PutDone, Fault>> {
         Box::pin(async move {
             self.answer().await;
             match *self.weather.lock() {
-                Weather::Refuses => return Err(Failure::Refused("EntityTooLarge".into())),
-                Weather::Denies => return Err(Failure::State("write denied: AccessDenied".into())),
+                Weather::Refuses => return Err(Failure::Refused("EntityTooLarge".into()).into()),
+                Weather::Denies => return Err(Failure::State("write denied: AccessDenied".into()).into()),
                 _ => {}
             }
             let body = source.open(0..source.len()).await.map_err(Failure::Source)?;
@@ -230,7 +226,7 @@ impl Upstream for Fake {
                 PutIf::Matches(etag) => known.as_ref() != Some(etag),
             };
             if conflicts {
-                return Err(Failure::Conflict);
+                return Err(Failure::Conflict.into());
             }
             let etag = self.write(name.as_str(), body, options.attrs.clone());
             self.puts.lock().push(name.to_string());
@@ -238,7 +234,7 @@ impl Upstream for Fake {
         })
     }
 
-    fn delete<'a>(&'a self, name: &'a ObjectName) -> BoxFuture<'a, Result<(), Failure>> {
+    fn delete<'a>(&'a self, name: &'a ObjectName) -> BoxFuture<'a, Result<(), Fault>> {
         Box::pin(async move {
             self.answer().await;
             self.objects.lock().remove(name.as_str());
@@ -251,8 +247,12 @@ impl Upstream for Fake {
         _prefix: &'a str,
         _after: Option<&'a str>,
         _limit: usize,
-    ) -> BoxFuture<'a, Result<Vec<Listed>, Failure>> {
+    ) -> BoxFuture<'a, Result<Vec<Listed>, Fault>> {
         Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn probe<'a>(&'a self, _: Direction, _: Option<&'a ObjectName>) -> BoxFuture<'a, Result<(), Fault>> {
+        Box::pin(async { Ok(()) })
     }
 }
 
@@ -266,7 +266,11 @@ impl Bench {
         Self::at(Arc::new(tempfile::tempdir().expect("a folder")), Arc::clone(&self.fake), |_| {})
     }
 
-    pub(crate) fn at(dir: Arc<tempfile::TempDir>, fake: Arc<Fake>, change: impl FnOnce(&mut Settings)) -> Self {
+    pub(crate) fn at(
+        dir: Arc<tempfile::TempDir>,
+        fake: Arc<Fake>,
+        change: impl FnOnce(&mut Settings),
+    ) -> Self {
         let mut settings = Settings { first_byte: Duration::from_secs(5), ..Settings::default() };
         change(&mut settings);
         let runtime = Runtime::new().expect("a runtime");
@@ -307,6 +311,7 @@ impl Bench {
 
 fn open(dir: &Path, role: Role, generations: &Generations) -> Store {
     std::fs::create_dir_all(dir).expect("a folder");
-    let settings = store::Settings { disk: 1 << 30, disk_keep_free: 0, disk_floor: 0, ..store::Settings::default() };
+    let settings =
+        store::Settings { disk: 1 << 30, disk_keep_free: 0, disk_floor: 0, ..store::Settings::default() };
     Store::open(dir, role, settings, generations.clone()).expect("a store")
 }

@@ -7,8 +7,8 @@ use futures_util::StreamExt as _;
 
 use super::fake::{AC, BLOB, Weather};
 use super::*;
-use crate::key::{Layout, Naming};
 use crate::entry::Tier;
+use crate::key::{Layout, Naming};
 
 const LARGE: usize = 40 << 20;
 

@@ -8,9 +8,9 @@ mod puts;
 use bytes::Bytes;
 
 use super::*;
+use crate::digest::{Digest, Function};
 use crate::entry::{Attrs, ByteRange, Claim, Hit};
 use crate::key::Name;
-use crate::digest::{Digest, Function};
 use fake::Bench;
 
 fn named(space: Space, name: &str) -> Key {

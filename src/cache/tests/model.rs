@@ -187,7 +187,8 @@ async fn step(bench: Bench, cells: &mut BTreeMap<u8, Cell>, op: Op) -> Bench {
         }
         Op::Head(number) => {
             let cell = cells.entry(number).or_default();
-            let there = cell.queued != Some(Queued::Delete) && (cell.here.is_some() || cell.upstream.is_some());
+            let there =
+                cell.queued != Some(Queued::Delete) && (cell.here.is_some() || cell.upstream.is_some());
             let got = bench.cache.head(&bench.scope(), &key(number)).await.expect("no error");
             assert_eq!(got.is_some(), there, "k{number}");
         }
