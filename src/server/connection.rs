@@ -64,7 +64,13 @@ struct Obedient<C> {
 }
 
 /// Serves a connection to its end. A task of its own: its waker is asked for once.
-pub(super) async fn serve(socket: Socket, admitted: Admitted, admin: bool, door: Arc<Door>, tasks: TaskTracker) {
+pub(super) async fn serve(
+    socket: Socket,
+    admitted: Admitted,
+    admin: bool,
+    door: Arc<Door>,
+    tasks: TaskTracker,
+) {
     let activity = Arc::clone(&admitted.0);
     let unix = matches!(socket, Socket::Unix(_));
     let caller = door.caller(&socket);

@@ -70,7 +70,12 @@ impl Door {
 }
 
 /// Answers one request.
-pub(super) fn answer(door: &Arc<Door>, visit: &Visit, ticket: &mut Ticket, request: Request<Incoming>) -> Replying {
+pub(super) fn answer(
+    door: &Arc<Door>,
+    visit: &Visit,
+    ticket: &mut Ticket,
+    request: Request<Incoming>,
+) -> Replying {
     if let Caller::Stranger(words) = &visit.caller {
         let mut response = text(StatusCode::FORBIDDEN, words.clone());
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

@@ -112,6 +112,33 @@ async fn a_refused_body_is_read_before_it_is_answered() {
     assert!(answers.ends_with(r#"{"status":"enabled"}"#), "the connection goes on: {answers}");
 }
 
+#[tokio::test]
+async fn a_refused_body_is_read_up_to_the_bound_and_then_the_connection_ends() {
+    let settings = cache::Settings { entry_max: 10, ..cache::Settings::default() };
+    let own = Settings { drain_bytes_max: 1000, ..Settings::default() };
+    let desk = Arc::new(Desk::with_both(settings, own));
+    for (len, kept) in [(1000, true), (DUPLEX_BYTES / 2, false)] {
+        let mut client = connect(Arc::clone(&desk));
+        let head =
+            format!("PUT /v8/artifacts/ff?slug=t HTTP/1.1\r\nhost: x\r\ncontent-length: {len}\r\n\r\n");
+        client.write_all(head.as_bytes()).await.expect("sent");
+        // Past the bound the server may be gone before all is written.
+        let _ = client.write_all(&vec![b'x'; len]).await;
+        if kept {
+            let next = b"GET /v8/artifacts/status HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+            client.write_all(next).await.expect("sent");
+        }
+        let answers = read(client).await;
+        assert!(answers.starts_with("HTTP/1.1 413"), "{answers}");
+        assert_eq!(answers.contains("enabled"), kept, "{answers}");
+        assert!(answers.contains("connection: close"), "{answers}");
+    }
+    // What is shed is acknowledged, so it is read to its end, however long.
+    let body = vec![b'x'; 100_000];
+    let shed = desk.put("/blob/ns/x", &body).await;
+    assert_eq!((shed.status, shed.header("connection")), (200, None));
+}
+
 /// Four bytes of eight, and then a bad block, which is found when the four have gone out.
 fn breaking_off() -> Answer {
     let pieces = [Ok(Bytes::from_static(b"half")), Err(Error::new(Kind::Corrupt, "a bad block"))];
