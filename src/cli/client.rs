@@ -48,7 +48,8 @@ impl Client {
         let response = sender.send_request(request).await.map_err(broken)?;
         let status = response.status();
         let body = http_body_util::Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
-        let bytes = body.map_err(|error| Failed::Other(format!("failed to read the answer: {error}")))?.to_bytes();
+        let bytes =
+            body.map_err(|error| Failed::Other(format!("failed to read the answer: {error}")))?.to_bytes();
         drop(sender);
         // It ends once its sender is gone; how, says nothing that the answer didn't.
         let _ = driving.await;

@@ -93,7 +93,9 @@ impl Where {
     fn socket(self, environment: &Environment) -> Result<PathBuf, String> {
         match self.socket {
             Some(socket) => Ok(socket),
-            None => Folders::socket(self.dir, environment).map_err(|words| format!("the admin socket {words}")),
+            None => {
+                Folders::socket(self.dir, environment).map_err(|words| format!("the admin socket {words}"))
+            }
         }
     }
 }

@@ -216,7 +216,9 @@ impl Progress {
             write!(out, "\r\x1b[K{words}").and_then(|()| out.flush())
         } else {
             let last = self.last.as_ref();
-            if words.starts_with("the queue") || last.is_none_or(|(at, said)| at.elapsed() > QUIET && said != words) {
+            if words.starts_with("the queue")
+                || last.is_none_or(|(at, said)| at.elapsed() > QUIET && said != words)
+            {
                 self.last = Some((Instant::now(), words.to_owned()));
                 writeln!(out, "{words}")
             } else {

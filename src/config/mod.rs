@@ -205,9 +205,8 @@ impl Config {
             file::read(path, &mut wishes, &mut problems);
         }
         let origin = file.map_or_else(|| "the configuration".to_owned(), |path| path.display().to_string());
-        let said_by = |flag: bool, key: &str| -> String {
-            if flag { format!("--{key}") } else { origin.clone() }
-        };
+        let said_by =
+            |flag: bool, key: &str| -> String { if flag { format!("--{key}") } else { origin.clone() } };
         let listen_by = said_by(!flags.listen.is_empty(), "listen");
         let upstream_by = said_by(flags.upstream.is_some(), "upstream");
         if !flags.listen.is_empty() {
@@ -228,7 +227,9 @@ impl Config {
             .map_err(|words| problems.push(Problem::new(&upstream_by, "upstream", words)))
             .unwrap_or(None);
         let entry_max = wishes.entry_max.unwrap_or(ENTRY_MAX.min(wishes.bounds.disk / 4));
-        problems.extend(wishes.contradictions().into_iter().map(|(key, words)| Problem::new(&origin, key, words)));
+        problems.extend(
+            wishes.contradictions().into_iter().map(|(key, words)| Problem::new(&origin, key, words)),
+        );
         let folders = Folders::find(wishes.dir, environment)
             .map_err(|words| problems.push(Problem::new(&origin, "dir", words)));
         match (folders, problems.is_empty()) {
@@ -338,10 +339,10 @@ mod tests {
 
     #[test]
     fn flags_come_before_the_file_and_the_file_before_defaults() {
-        let config = load("memory = \"1 MiB\"\nlisten = [\"127.0.0.1:1\"]\nupstream = \"file:///a\"", Flags {
-            upstream: Some("file:///b".into()),
-            ..Flags::default()
-        })
+        let config = load(
+            "memory = \"1 MiB\"\nlisten = [\"127.0.0.1:1\"]\nupstream = \"file:///a\"",
+            Flags { upstream: Some("file:///b".into()), ..Flags::default() },
+        )
         .expect("right");
         assert_eq!(config.bounds.memory, 1 << 20);
         assert_eq!(config.bounds.disk, 10 << 30);
@@ -353,10 +354,13 @@ mod tests {
 
     #[test]
     fn all_problems_are_told_at_once_each_with_its_key() {
-        let text = "memorry = 1\nfirst_byte = 5\nentry_max = \"9 GiB\"\n[access]\nuser = 1\n[log]\nformat = \"xml\"";
-        let problems = load(text, Flags { listen: vec!["0.0.0.0:1".into()], ..Flags::default() }).expect_err("wrong");
+        let text =
+            "memorry = 1\nfirst_byte = 5\nentry_max = \"9 GiB\"\n[access]\nuser = 1\n[log]\nformat = \"xml\"";
+        let problems =
+            load(text, Flags { listen: vec!["0.0.0.0:1".into()], ..Flags::default() }).expect_err("wrong");
         assert_eq!(problems.len(), 6, "{problems:#?}");
-        for word in ["`memorry`", "`first_byte`", "`entry_max`", "`access.user`", "`log.format`", "--listen"] {
+        for word in ["`memorry`", "`first_byte`", "`entry_max`", "`access.user`", "`log.format`", "--listen"]
+        {
             assert!(problems.iter().any(|problem| problem.contains(word)), "{word} in {problems:#?}");
         }
     }

@@ -70,7 +70,8 @@ impl Upstream {
         let (mut metadata, mut read_only) = (false, false);
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, raw) = pair.split_once('=').unwrap_or((pair, "true"));
-            let value = percent_decode_str(raw).decode_utf8().map_err(|_| format!("option `{name}` is not UTF-8"))?;
+            let value =
+                percent_decode_str(raw).decode_utf8().map_err(|_| format!("option `{name}` is not UTF-8"))?;
             match name {
                 "credentials" if is_s3 => file = Some(PathBuf::from(&*value)),
                 "profile" if is_s3 => profile = Some(value.into_owned()),

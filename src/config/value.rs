@@ -71,7 +71,9 @@ fn user(value: &Value) -> Result<u32, String> {
                 let mut fields = line.split(':');
                 (fields.next() == Some(name)).then(|| fields.nth(1)?.parse().ok()).flatten()
             });
-            uid.ok_or_else(|| format!("`{name}` is not a user of /etc/passwd; give the number that `id -u` prints"))
+            uid.ok_or_else(|| {
+                format!("`{name}` is not a user of /etc/passwd; give the number that `id -u` prints")
+            })
         }
         _ => Err("a user is a name or a number".into()),
     }
@@ -96,7 +98,11 @@ fn parse_size(text: &str) -> Result<u64, String> {
     let unit = unit.to_ascii_lowercase();
     let (_, factor) = UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(wrong)?;
     let bytes = number * *factor as f64;
-    if bytes > i64::MAX as f64 { Err(format!("`{text}` is more than any disk has")) } else { Ok(bytes as u64) }
+    if bytes > i64::MAX as f64 {
+        Err(format!("`{text}` is more than any disk has"))
+    } else {
+        Ok(bytes as u64)
+    }
 }
 
 /// A duration from text: what the file and the command line share.
@@ -157,9 +163,13 @@ mod tests {
 
     #[test]
     fn durations_have_units() {
-        for (text, millis) in
-            [("1.5 s", 1500), ("500ms", 500), ("15 min", 900_000), ("3 h", 10_800_000), ("7 days", 604_800_000)]
-        {
+        for (text, millis) in [
+            ("1.5 s", 1500),
+            ("500ms", 500),
+            ("15 min", 900_000),
+            ("3 h", 10_800_000),
+            ("7 days", 604_800_000),
+        ] {
             assert_eq!(duration(&Value::String(text.into())), Ok(Duration::from_millis(millis)), "{text}");
         }
         for bad in ["5", "", "s", "1 fortnight", "99999999999 d"] {

@@ -47,7 +47,8 @@ pub fn run(config: Config) -> Result<()> {
 }
 
 async fn serve(config: Config, descriptors: u64) -> Result<()> {
-    let watch = |kind| signal(kind).map_err(|error| Error::new(Kind::Internal, "watch for signals").because(error));
+    let watch =
+        |kind| signal(kind).map_err(|error| Error::new(Kind::Internal, "watch for signals").because(error));
     let mut terminate = watch(SignalKind::terminate())?;
     let mut interrupt = watch(SignalKind::interrupt())?;
 

@@ -113,7 +113,8 @@ impl Ticket {
     pub(super) fn new(activity: Arc<Activity>, request: &Request<Incoming>) -> Self {
         activity.request_began();
         let line = tracing::enabled!(target: TARGET, Level::DEBUG).then(|| {
-            let announced = request.headers().get(CONTENT_LENGTH).and_then(|len| len.to_str().ok()?.parse().ok());
+            let announced =
+                request.headers().get(CONTENT_LENGTH).and_then(|len| len.to_str().ok()?.parse().ok());
             Box::new(Line {
                 begun: Instant::now(),
                 method: request.method().clone(),
@@ -202,7 +203,9 @@ impl http_body::Body for Answer {
             line.first_byte();
             match &frame {
                 Some(Ok(frame)) => line.bytes_out += frame.data_ref().map_or(0, Bytes::len) as u64,
-                Some(Err(error)) => tracing::debug!(target: TARGET, path = line.path, "an answer broke: {error}"),
+                Some(Err(error)) => {
+                    tracing::debug!(target: TARGET, path = line.path, "an answer broke: {error}")
+                }
                 None => line.whole = true,
             }
             line.whole |= ended;

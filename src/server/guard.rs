@@ -59,7 +59,10 @@ impl Guard {
         if is_loopback(host) || self.allow_hosts.iter().any(|allowed| allowed.eq_ignore_ascii_case(host)) {
             return Ok(());
         }
-        Err(format!("host `{}` is not loopback; name it in `allow_hosts` if it is meant", host.escape_debug()))
+        Err(format!(
+            "host `{}` is not loopback; name it in `allow_hosts` if it is meant",
+            host.escape_debug()
+        ))
     }
 }
 
@@ -111,7 +114,9 @@ mod tests {
         ] {
             assert_eq!(check(Some(good), None, false), Ok(()), "{good}");
         }
-        for bad in ["evil.test", "127.0.0.1.evil.test", "localhost.evil.test", "192.168.0.1:5273", "[::2]", ""] {
+        for bad in
+            ["evil.test", "127.0.0.1.evil.test", "localhost.evil.test", "192.168.0.1:5273", "[::2]", ""]
+        {
             assert!(check(Some(bad), None, false).is_err(), "{bad}");
             assert_eq!(check(Some(bad), None, true), Ok(()), "{bad} by a unix socket");
         }

@@ -76,7 +76,9 @@ fn uid_of(socket: &Socket) -> Result<Option<u32>, String> {
 #[cfg(not(target_os = "linux"))]
 fn uid_of(socket: &Socket) -> Result<Option<u32>, String> {
     match socket {
-        Socket::Unix(stream) => stream.peer_cred().map(|peer| Some(peer.uid())).map_err(|error| error.to_string()),
+        Socket::Unix(stream) => {
+            stream.peer_cred().map(|peer| Some(peer.uid())).map_err(|error| error.to_string())
+        }
         Socket::Tcp(..) => Ok(None),
     }
 }

@@ -255,7 +255,9 @@ mod tests {
 
     #[test]
     fn only_loopback_and_unix_paths_parse() {
-        for good in ["127.0.0.1:5273", "127.9.9.9:1", "[::1]:5273", "[::ffff:127.0.0.1]:80", "unix:/run/x.sock"] {
+        for good in
+            ["127.0.0.1:5273", "127.9.9.9:1", "[::1]:5273", "[::ffff:127.0.0.1]:80", "unix:/run/x.sock"]
+        {
             assert!(good.parse::<Endpoint>().is_ok(), "{good}");
         }
         for (bad, word) in [

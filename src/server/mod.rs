@@ -161,7 +161,8 @@ async fn accept(
             match listener.accept().await {
                 Ok(socket) => {
                     let admitted = registry.admit().await;
-                    let serving = connection::serve(socket, admitted, listener.admin, Arc::clone(&door), tasks.clone());
+                    let serving =
+                        connection::serve(socket, admitted, listener.admin, Arc::clone(&door), tasks.clone());
                     tasks.spawn(serving);
                 }
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
