@@ -220,10 +220,9 @@ fn every_dependency_has_one_home() {
     let mut wrong = Vec::new();
     for source in sources("src") {
         for (name, homes) in HOMES {
-            let named = source
-                .code
-                .match_indices(&format!("{name}::"))
-                .any(|(at, _)| is_path_start(&source.code, at) && !source.code[at..].starts_with("std::env::consts"));
+            let named = source.code.match_indices(&format!("{name}::")).any(|(at, _)| {
+                is_path_start(&source.code, at) && !source.code[at..].starts_with("std::env::consts")
+            });
             if named && !homes.iter().any(|home| source.path.starts_with(home)) && !source.is_test() {
                 wrong.push(format!("{} names {name}, which lives in {homes:?}", source.path));
             }
@@ -261,7 +260,8 @@ fn tests_wait_for_events_and_nothing_is_left_to_do() {
                 "benches" => "",
                 _ => source.code.as_str(),
             };
-            let word = |at: usize| !tests[..at].ends_with(|before: char| before.is_alphanumeric() || before == '_');
+            let word =
+                |at: usize| !tests[..at].ends_with(|before: char| before.is_alphanumeric() || before == '_');
             if tests.match_indices(sleep).any(|(at, _)| word(at)) {
                 wrong.push(format!("{folder}/{}: a test sleeps", source.path));
             }
@@ -329,13 +329,17 @@ fn the_readme_names_every_key_of_the_configuration() {
 
 #[test]
 fn paths_are_taken_apart() {
-    let source = |code: &str| Source { path: "store/index.rs".into(), text: String::new(), code: code.into() };
+    let source =
+        |code: &str| Source { path: "store/index.rs".into(), text: String::new(), code: code.into() };
     let found = |code: &str| {
         let mut all: Vec<String> = imports(&source(code)).iter().map(|path| path.join("::")).collect();
         all.sort();
         all
     };
-    assert_eq!(found("use crate::{key::{Key, Name}, error::Result};"), ["error::Result", "key::Key", "key::Name"]);
+    assert_eq!(
+        found("use crate::{key::{Key, Name}, error::Result};"),
+        ["error::Result", "key::Key", "key::Name"]
+    );
     assert_eq!(found("fn f() -> crate::error::Result<()> {}"), ["error::Result"]);
     assert_eq!(found("use super::super::memory::{self, Held};"), ["memory::Held", "memory::self"]);
     assert_eq!(found("use super::log::Log; use mycrate::x;"), ["store::log::Log"]);

@@ -59,7 +59,8 @@ async fn serve(config: Config, descriptors: u64) -> Result<()> {
         tracing::info!("listening on {endpoint}");
     }
     let (cache, upstream_threads) = parts::open(&config)?;
-    let context = Context::new(cache.clone(), protocol::Settings { disk: config.bounds.disk, ..Default::default() });
+    let context =
+        Context::new(cache.clone(), protocol::Settings { disk: config.bounds.disk, ..Default::default() });
     let server = Server::start(server_settings(&config, descriptors), bound, context);
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),

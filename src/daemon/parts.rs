@@ -71,7 +71,8 @@ fn store_settings(config: &Config, folder: &Path, inline_max: u64) -> store::Set
 fn keep_free(folder: &Path) -> u64 {
     const MAX: u64 = 5 << 30;
     // What can't be asked has all the more reason to be left some room.
-    rustix::fs::statvfs(folder).map_or(MAX, |found| (found.f_blocks.saturating_mul(found.f_frsize) / 20).min(MAX))
+    rustix::fs::statvfs(folder)
+        .map_or(MAX, |found| (found.f_blocks.saturating_mul(found.f_frsize) / 20).min(MAX))
 }
 
 fn remote_settings(upstream: &Upstream, config: &Config) -> Result<RemoteSettings> {

@@ -57,7 +57,11 @@ impl Page {
             ["queue"] if admin => {
                 let number = |name: &str| {
                     let pairs = query.unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
-                    pairs.clone().find(|(key, _)| *key == name).map(|(_, value)| value.parse::<u64>()).transpose()
+                    pairs
+                        .clone()
+                        .find(|(key, _)| *key == name)
+                        .map(|(_, value)| value.parse::<u64>())
+                        .transpose()
                 };
                 match (number("limit"), number("wait_ms")) {
                     (Ok(limit), Ok(wait_ms)) => Ok(Self::Queue {
@@ -93,7 +97,9 @@ impl Admin {
         match page {
             Page::Healthz => (StatusCode::OK, Content::Text("ok\n")),
             Page::Readyz if self.ready.load(Ordering::Acquire) => (StatusCode::OK, Content::Text("ready\n")),
-            Page::Readyz => (StatusCode::SERVICE_UNAVAILABLE, Content::Text("starting: the index is being read\n")),
+            Page::Readyz => {
+                (StatusCode::SERVICE_UNAVAILABLE, Content::Text("starting: the index is being read\n"))
+            }
             Page::Stats => (StatusCode::OK, Content::json(&self.stats().await)),
             Page::Queue { limit, wait } => (StatusCode::OK, Content::json(&self.queue(limit, wait).await)),
         }
@@ -156,8 +162,7 @@ fn counters(stats: &Stats) -> Value {
         .protocols()
         .into_iter()
         .map(|(name, protocol)| {
-            let hits: Vec<(&str, &Counter)> =
-                TIERS.into_iter().map(Tier::name).zip(&protocol.hits).collect();
+            let hits: Vec<(&str, &Counter)> = TIERS.into_iter().map(Tier::name).zip(&protocol.hits).collect();
             let mut counts = named(&[
                 ("misses", &protocol.misses),
                 ("puts", &protocol.puts),
@@ -194,7 +199,10 @@ mod tests {
         let queue = |limit, wait_ms| Page::Queue { limit, wait: Duration::from_millis(wait_ms) };
         assert_eq!(Page::parse(&["queue"], None, true), Ok(queue(100, 0)));
         assert_eq!(Page::parse(&["queue"], Some("wait_ms=5&limit=0"), true), Ok(queue(0, 5)));
-        assert_eq!(Page::parse(&["queue"], Some("limit=99999999&wait_ms=99999999"), true), Ok(queue(10_000, 10_000)));
+        assert_eq!(
+            Page::parse(&["queue"], Some("limit=99999999&wait_ms=99999999"), true),
+            Ok(queue(10_000, 10_000))
+        );
         let status = |page: Result<Page, (StatusCode, &str)>| page.map_err(|(status, _)| status);
         assert_eq!(status(Page::parse(&["queue"], Some("limit=x"), true)), Err(StatusCode::BAD_REQUEST));
         assert_eq!(status(Page::parse(&["queue"], None, false)), Err(StatusCode::FORBIDDEN));

@@ -64,7 +64,13 @@ struct Obedient<C> {
 }
 
 /// Serves a connection to its end. A task of its own, because its waker must stay the same from order to order.
-pub(super) async fn serve(socket: Socket, admitted: Admitted, admin: bool, door: Arc<Door>, tasks: TaskTracker) {
+pub(super) async fn serve(
+    socket: Socket,
+    admitted: Admitted,
+    admin: bool,
+    door: Arc<Door>,
+    tasks: TaskTracker,
+) {
     let activity = Arc::clone(&admitted.0);
     let unix = matches!(socket, Socket::Unix(_));
     let caller = door.caller(&socket);

@@ -261,7 +261,10 @@ fn with_segments<T>(raw: &str, then: impl FnOnce(&[&str]) -> Result<T>) -> Resul
 /// The path without escapes.
 fn decode(raw: &str) -> Result<Cow<'_, str>> {
     if raw.len() > PATH_BYTES_MAX {
-        return Err(Error::invalid(format!("the path has {} bytes, at most {PATH_BYTES_MAX} are taken", raw.len())));
+        return Err(Error::invalid(format!(
+            "the path has {} bytes, at most {PATH_BYTES_MAX} are taken",
+            raw.len()
+        )));
     }
     if !raw.contains('%') {
         return Ok(Cow::Borrowed(raw)); // a NUL comes escaped or not at all: hyper refuses it

@@ -86,10 +86,13 @@ async fn head_and_body_of_a_hit_are_the_put_ones() {
 
 async fn speaks_http2(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
     let (mut sender, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.expect("a preface");
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .expect("a preface");
     let driving = tokio::spawn(connection);
     for path in ["/-/healthz", "/-/readyz"] {
-        let request = Request::get(format!("http://127.0.0.1{path}")).body(Empty::<Bytes>::new()).expect("a request");
+        let request =
+            Request::get(format!("http://127.0.0.1{path}")).body(Empty::<Bytes>::new()).expect("a request");
         let response = patiently("an answer", sender.send_request(request)).await.expect("an answer");
         assert_eq!(response.status(), 200);
         assert!(!response.into_body().collect().await.expect("a body").to_bytes().is_empty());

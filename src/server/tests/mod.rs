@@ -141,7 +141,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
     async fn read(&mut self) -> Option<()> {
         let mut buffer = [0; 4096];
         // A connection that is cut with unread bytes ends in a reset.
-        let read = patiently("the server speaks or hangs up", self.stream.read(&mut buffer)).await.unwrap_or(0);
+        let read =
+            patiently("the server speaks or hangs up", self.stream.read(&mut buffer)).await.unwrap_or(0);
         self.ahead.extend_from_slice(&buffer[..read]);
         (read > 0).then_some(())
     }

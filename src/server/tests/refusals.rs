@@ -104,7 +104,8 @@ async fn another_user_of_the_machine_is_told_to_be_named() {
             "exec 3<>/dev/tcp/127.0.0.1/{port}; printf 'GET /-/healthz HTTP/1.1\\r\\nhost: 127.0.0.1\\r\\n\\r\\n' >&3; \
              head -n 1 <&3"
         );
-        let stranger = std::process::Command::new("bash").arg("-c").arg(script).uid(4711).output().expect("runs");
+        let stranger =
+            std::process::Command::new("bash").arg("-c").arg(script).uid(4711).output().expect("runs");
         String::from_utf8_lossy(&stranger.stdout).into_owned()
     };
     let house = House::open().await;

@@ -29,7 +29,8 @@ async fn a_running_upload_is_finished_and_one_that_never_ends_is_cut() {
         settings.grace = Duration::from_millis(1500);
     })
     .await;
-    let head = "PUT /blob/x/late HTTP/1.1\r\nhost: 127.0.0.1\r\nexpect: 100-continue\r\ncontent-length: 6\r\n\r\n";
+    let head =
+        "PUT /blob/x/late HTTP/1.1\r\nhost: 127.0.0.1\r\nexpect: 100-continue\r\ncontent-length: 6\r\n\r\n";
     let mut running = house.tcp().await;
     assert_eq!(running.ask(head).await.status, 100);
     let mut endless = house.tcp().await;
