@@ -80,4 +80,4 @@ impl Context {
 }
 
 #[cfg(test)]
-mod tests;
+mod testing;

@@ -58,11 +58,12 @@ struct Obedient<C> {
     activity: Arc<Activity>,
     /// The order that makes it finish what runs and end.
     finish_at: Order,
-    listening: bool,
+    /// The last order that was seen; a waker wakes once, so each new order needs one anew.
+    seen: Option<Order>,
     finishing: bool,
 }
 
-/// Serves a connection to its end. A task of its own: its waker is asked for once.
+/// Serves a connection to its end. A task of its own, because its waker must stay the same from order to order.
 pub(super) async fn serve(
     socket: Socket,
     admitted: Admitted,
@@ -111,7 +112,7 @@ pub(super) async fn serve(
 
 impl<C: Graceful> Obedient<C> {
     fn new(connection: C, activity: Arc<Activity>, finish_at: Order) -> Self {
-        Self { connection: Box::pin(connection), activity, finish_at, listening: false, finishing: false }
+        Self { connection: Box::pin(connection), activity, finish_at, seen: None, finishing: false }
     }
 }
 
@@ -120,11 +121,12 @@ impl<C: Graceful<Output = hyper::Result<()>>> Future for Obedient<C> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        if !this.listening {
-            this.listening = true;
+        let mut order = this.activity.order();
+        while this.seen != Some(order) {
             this.activity.listen(cx.waker());
+            this.seen = Some(order);
+            order = this.activity.order();
         }
-        let order = this.activity.order();
         if order == Order::Cut {
             return Poll::Ready(Ok(()));
         }

@@ -47,7 +47,7 @@ async fn unknown_methods_are_405_everywhere() {
     let house = House::open().await;
     let mut client = house.tcp().await;
     let hash = "0".repeat(64);
-    for path in [&format!("/cas/{hash}"), "/v8/artifacts/1", "/blob/x/y", "/-/stats", "/status"] {
+    for path in [&format!("/cas/{hash}"), "/v8/artifacts/1?slug=t", "/blob/x/y", "/-/stats", "/status"] {
         let request = format!("BREW {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 3\r\n\r\npot");
         let heard = client.ask(request).await;
         assert_eq!(heard.status, 405, "{path}: {heard:?}");

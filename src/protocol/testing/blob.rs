@@ -76,7 +76,7 @@ async fn conditions_of_reads() {
     for (headers, status, len) in [
         (&[("if-none-match", etag.as_str())][..], 304, 0),
         (&[("if-none-match", "\"other\"")], 200, 10),
-        (&[("if-match", "\"other\"")], 412, 63),
+        (&[("if-match", "\"other\"")], 412, 67),
         (&[("if-match", &etag)], 200, 10),
         (&[("range", "bytes=0-1"), ("if-range", &etag)], 206, 2),
         (&[("range", "bytes=0-1"), ("if-range", "\"other\"")], 200, 10),

@@ -1,5 +1,6 @@
 //! The frontends over a real cache, by the requests that clients send.
 
+mod anything;
 mod bazel;
 mod blob;
 mod turborepo;
@@ -43,6 +44,10 @@ impl Desk {
     }
 
     fn with(settings: cache::Settings) -> Self {
+        Self::with_both(settings, Settings::default())
+    }
+
+    fn with_both(settings: cache::Settings, own: Settings) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         let generations = Generations::default();
         let open = |name, role| {
@@ -57,7 +62,7 @@ impl Desk {
             stats: Arc::new(Stats::default()),
         };
         let cache = Cache::new(settings, parts);
-        let context = Arc::new(Context::new(cache, Settings::default()));
+        let context = Arc::new(Context::new(cache, own));
         Self {
             bazel: bazel_http::Frontend::new(Arc::clone(&context)),
             turborepo: turbo::Frontend::new(Arc::clone(&context)),
