@@ -8,18 +8,23 @@
 
 mod folder;
 mod log;
+mod parts;
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{Config, PORT};
 use crate::error::{Error, Kind, Result};
+use crate::key::UpstreamId;
+use crate::protocol::{self, Context};
 use crate::server::{self, Bound, Endpoint, Limits, Server, Wanted};
-use crate::stats::Stats;
 use folder::Locked;
+
+/// Uploads that run are begun again after the next start; nothing is gained by a long wait for them.
+const UPSTREAM_GRACE: Duration = Duration::from_secs(2);
 
 /// Serves until told to stop.
 ///
@@ -52,19 +57,23 @@ async fn serve(config: Config, descriptors: u64) -> Result<()> {
     for endpoint in bound.endpoints() {
         tracing::info!("listening on {endpoint}");
     }
-    let stats = Arc::new(Stats::default());
-    let server = Server::start(server_settings(&config, descriptors), bound, stats);
+    let (cache, upstream_threads) = parts::open(&config)?;
+    let context = Context::new(cache.clone(), protocol::Settings { disk: config.bounds.disk, ..Default::default() });
+    let server = Server::start(server_settings(&config, descriptors), bound, context);
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         cache = %config.folders.cache.display(),
         state = %config.folders.state.display(),
-        "ready"
+        upstream = config.upstream.as_ref().map_or("none", |upstream| upstream.url.as_str()),
+        "serving"
     );
     tokio::select! {
         _ = terminate.recv() => tracing::info!("stopping: SIGTERM"),
         _ = interrupt.recv() => tracing::info!("stopping: SIGINT"),
     }
     server.stop().await;
+    cache.close().await;
+    upstream_threads.stop(UPSTREAM_GRACE).await;
     tracing::info!("stopped");
     Ok(())
 }
@@ -86,6 +95,7 @@ fn server_settings(config: &Config, descriptors: u64) -> server::Settings {
         },
         allow_hosts: config.allow_hosts.clone(),
         users: config.users.clone(),
+        upstream: config.upstream.is_some().then_some(UpstreamId(0)),
         ..server::Settings::default()
     }
 }

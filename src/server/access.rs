@@ -17,11 +17,18 @@ use hyper::{Method, Request, Response, StatusCode};
 use tracing::Level;
 
 use super::clocks::Activity;
-use super::reply::Reply;
 use crate::error::Error;
+use crate::protocol::http::Reply;
 
 /// The log's target.
 const TARGET: &str = "larder::access";
+
+/// A request's body on its way in: while some of it is awaited, the connection's clock for bodies runs.
+#[derive(Debug)]
+pub(super) struct Uploading {
+    body: Incoming,
+    awaited: Option<Arc<Activity>>,
+}
 
 /// A reply whose request ends with it.
 #[derive(Debug)]
@@ -51,12 +58,60 @@ struct Line {
     whole: bool,
 }
 
+// === impl Uploading ===
+
+impl Uploading {
+    pub(super) fn new(body: Incoming, activity: &Arc<Activity>) -> Self {
+        let awaited = (!body.is_end_stream()).then(|| {
+            activity.upload_began();
+            Arc::clone(activity)
+        });
+        Self { body, awaited }
+    }
+
+    fn is_whole(&mut self) {
+        if let Some(activity) = self.awaited.take() {
+            activity.upload_ended();
+        }
+    }
+}
+
+impl Drop for Uploading {
+    fn drop(&mut self) {
+        self.is_whole();
+    }
+}
+
+impl http_body::Body for Uploading {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if frame.is_none() || self.body.is_end_stream() {
+            self.is_whole();
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
 // === impl Ticket ===
 
 impl Ticket {
     /// A request's head is here.
-    pub(super) fn new(activity: Arc<Activity>, request: &Request<Incoming>, multiplexed: bool) -> Self {
-        activity.request_began(multiplexed || !request.body().is_end_stream());
+    pub(super) fn new(activity: Arc<Activity>, request: &Request<Incoming>) -> Self {
+        activity.request_began();
         let line = tracing::enabled!(target: TARGET, Level::DEBUG).then(|| {
             let announced = request.headers().get(CONTENT_LENGTH).and_then(|len| len.to_str().ok()?.parse().ok());
             Box::new(Line {

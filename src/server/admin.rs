@@ -1,5 +1,6 @@
 //! The daemon's own pages: health, readiness, statistics; and for the command line, by its socket only, the queue.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::clocks::Registry;
 use crate::cache::Cache;
+use crate::entry::Tier;
 use crate::stats::{Counter, SHEDS, Stats, TIERS};
 
 /// What the pages tell of.
@@ -16,7 +18,7 @@ use crate::stats::{Counter, SHEDS, Stats, TIERS};
 pub(super) struct Admin {
     started: Instant,
     cache: Cache,
-    registry: std::sync::Arc<Registry>,
+    registry: Arc<Registry>,
     ready: AtomicBool,
 }
 
@@ -74,7 +76,7 @@ impl Page {
 // === impl Admin ===
 
 impl Admin {
-    pub(super) fn new(cache: Cache, registry: std::sync::Arc<Registry>) -> Self {
+    pub(super) fn new(cache: Cache, registry: Arc<Registry>) -> Self {
         Self { started: Instant::now(), cache, registry, ready: AtomicBool::new(false) }
     }
 
@@ -120,9 +122,10 @@ impl Admin {
             "connections": self.registry.count(),
         });
         let status = serde_json::to_value(self.cache.status().await).unwrap_or_default();
-        let parts = [status, counters(self.cache.stats())];
-        if let Value::Object(page) = &mut page {
-            page.extend(parts.into_iter().filter_map(|part| if let Value::Object(map) = part { Some(map) } else { None }).flatten());
+        for part in [status, counters(self.cache.stats())] {
+            if let (Value::Object(page), Value::Object(part)) = (&mut page, part) {
+                page.extend(part);
+            }
         }
         page
     }
@@ -154,7 +157,7 @@ fn counters(stats: &Stats) -> Value {
         .into_iter()
         .map(|(name, protocol)| {
             let hits: Vec<(&str, &Counter)> =
-                TIERS.into_iter().map(super::super::entry::Tier::name).zip(&protocol.hits).collect();
+                TIERS.into_iter().map(Tier::name).zip(&protocol.hits).collect();
             let mut counts = named(&[
                 ("misses", &protocol.misses),
                 ("puts", &protocol.puts),

@@ -57,8 +57,10 @@ pub(super) struct Activity {
     running: AtomicU32,
     /// Some, but not all, of a request's head is here.
     in_head: AtomicBool,
-    /// A request's body is not known to be whole.
-    upload: AtomicBool,
+    /// Requests whose body is awaited.
+    uploads: AtomicU32,
+    /// Several requests share it, so that one's answer may wait for the peer without a write being blocked.
+    multiplexed: AtomicBool,
     /// The peer does not take what we have for it.
     blocked: AtomicBool,
     /// When the state began, or the last byte moved in a body: ticks of the registry's clock.
@@ -104,13 +106,11 @@ impl Default for Limits {
 impl Activity {
     /// Bytes came from the peer.
     pub(super) fn read(&self) {
-        if self.running.load(Ordering::Relaxed) == 0 {
+        if self.running.load(Ordering::Relaxed) > 0 {
+            self.stamp();
+        } else if !self.in_head.load(Ordering::Relaxed) && !self.multiplexed.load(Ordering::Relaxed) {
             // Only the first bytes of a head start its clock: a head that trickles has no more time than another.
-            if !self.in_head.load(Ordering::Relaxed) {
-                self.in_head.store(true, Ordering::Relaxed);
-                self.stamp();
-            }
-        } else {
+            self.in_head.store(true, Ordering::Relaxed);
             self.stamp();
         }
     }
@@ -120,7 +120,7 @@ impl Activity {
         if self.blocked.load(Ordering::Relaxed) {
             self.blocked.store(false, Ordering::Relaxed);
         }
-        if !self.in_head.load(Ordering::Relaxed) {
+        if !self.in_head.load(Ordering::Relaxed) && self.running.load(Ordering::Relaxed) > 0 {
             self.stamp();
         }
     }
@@ -132,24 +132,38 @@ impl Activity {
 
     /// Whether a request body is being waited for.
     pub(super) fn uploading(&self) -> bool {
-        self.upload.load(Ordering::Relaxed)
+        self.uploads.load(Ordering::Relaxed) > 0
     }
 
-    /// A request's head is here. `upload`: more of the request may come.
-    pub(super) fn request_began(&self, upload: bool) {
+    /// It turned out to be HTTP/2.
+    pub(super) fn is_multiplexed(&self) {
+        self.multiplexed.store(true, Ordering::Relaxed);
+        // What follows the preface need not be a request.
+        self.in_head.store(false, Ordering::Relaxed);
+        self.stamp();
+    }
+
+    /// A request's head is here.
+    pub(super) fn request_began(&self) {
         self.running.fetch_add(1, Ordering::Relaxed);
         self.in_head.store(false, Ordering::Relaxed);
-        if upload {
-            self.upload.store(true, Ordering::Relaxed);
-        }
+        self.stamp();
+    }
+
+    /// More of a request is to come.
+    pub(super) fn upload_began(&self) {
+        self.uploads.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A request is here as a whole, or nobody wants the rest.
+    pub(super) fn upload_ended(&self) {
+        self.uploads.fetch_sub(1, Ordering::Relaxed);
         self.stamp();
     }
 
     /// An answer has been handed over to its last byte, or was given up.
     pub(super) fn request_ended(&self) {
-        if self.running.fetch_sub(1, Ordering::Relaxed) == 1 {
-            self.upload.store(false, Ordering::Relaxed);
-        }
+        self.running.fetch_sub(1, Ordering::Relaxed);
         self.stamp();
     }
 
@@ -191,7 +205,7 @@ impl Activity {
     fn is_overdue(&self, now_ms: u64, limits: &Limits) -> bool {
         let waits_for_peer = self.uploading() || self.blocked.load(Ordering::Relaxed);
         let limit = if self.running.load(Ordering::Relaxed) > 0 {
-            if !waits_for_peer {
+            if !waits_for_peer && !self.multiplexed.load(Ordering::Relaxed) {
                 return false; // we are at work: the cache has deadlines of its own
             }
             limits.body_stall
@@ -252,7 +266,8 @@ impl Registry {
             registry: Arc::clone(self),
             running: AtomicU32::new(0),
             in_head: AtomicBool::new(false),
-            upload: AtomicBool::new(false),
+            uploads: AtomicU32::new(0),
+            multiplexed: AtomicBool::new(false),
             blocked: AtomicBool::new(false),
             since_ms: AtomicU64::new(self.now_ms.load(Ordering::Relaxed)),
             order: AtomicU8::new(order as u8),
@@ -348,9 +363,10 @@ mod tests {
         let work = registry.admit().await;
         let download = registry.admit().await;
         head.0.read();
-        upload.0.request_began(true);
-        work.0.request_began(false);
-        download.0.request_began(false);
+        upload.0.request_began();
+        upload.0.upload_began();
+        work.0.request_began();
+        download.0.request_began();
         download.0.write_blocked();
         later(&registry, 9).await;
         head.0.read(); // a byte more does not help
@@ -369,7 +385,7 @@ mod tests {
     async fn at_the_bound_the_longest_idle_is_closed() {
         let registry = Registry::new(limits(2));
         let busy = registry.admit().await;
-        busy.0.request_began(false);
+        busy.0.request_began();
         later(&registry, 1).await;
         let idle = registry.admit().await;
         later(&registry, 1).await;
@@ -383,7 +399,7 @@ mod tests {
     async fn while_all_are_busy_a_newcomer_waits_for_one_to_end() {
         let registry = Registry::new(limits(1));
         let busy = registry.admit().await;
-        busy.0.request_began(false);
+        busy.0.request_began();
         let waiting = tokio::spawn({
             let registry = Arc::clone(&registry);
             async move { registry.admit().await }

@@ -6,23 +6,21 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use hyper::body::Incoming;
-use hyper::header::{CONNECTION, HeaderValue};
 use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
 use hyper::service::Service;
-use hyper::{Request, Response, Version as HttpVersion};
+use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio_util::task::TaskTracker;
 
-use super::access::{Answer, Ticket};
+use super::access::{Answer, Ticket, Uploading};
 use super::clocks::{Activity, Admitted, Order};
 use super::dispatch::{self, Door, Visit};
 use super::identity::Caller;
-use super::reply::Reply;
 use super::wire::{Socket, Version, Wire};
 
 /// One read of an upload takes at most this, and a head over it is 431.
-const HTTP1_BUFFER_BYTES: usize = 256 << 10;
+pub(super) const HTTP1_BUFFER_BYTES: usize = 256 << 10;
 
 /// HTTP/2 windows: loopback has no round trip worth more, and a stream that its handler doesn't read holds no more.
 const HTTP2_STREAM_WINDOW_BYTES: u32 = 1 << 20;
@@ -41,7 +39,8 @@ struct Frontdesk {
 /// An answer in the making.
 struct Answering {
     ticket: Option<Ticket>,
-    reply: Pin<Box<dyn Future<Output = Response<Reply>> + Send>>,
+    reply: dispatch::Answering,
+    multiplexed: bool,
 }
 
 /// Runs HTTP/2's streams as tasks of the server.
@@ -75,6 +74,9 @@ pub(super) async fn serve(socket: Socket, admitted: Admitted, admin: bool, door:
     let mut wire = Wire::new(socket, Arc::clone(&activity));
     let Some(version) = wire.version().await else { return };
     let multiplexed = version == Version::Http2;
+    if multiplexed {
+        activity.is_multiplexed();
+    }
     let desk = Frontdesk { door, visit, activity: Arc::clone(&activity), multiplexed };
     let ended = match version {
         Version::Http1 => {
@@ -148,9 +150,10 @@ impl Service<Request<Incoming>> for Frontdesk {
     type Future = Answering;
 
     fn call(&self, request: Request<Incoming>) -> Answering {
-        let mut ticket = Ticket::new(Arc::clone(&self.activity), &request, self.multiplexed);
+        let mut ticket = Ticket::new(Arc::clone(&self.activity), &request);
+        let request = request.map(|body| Uploading::new(body, &self.activity));
         let reply = dispatch::answer(&self.door, &self.visit, &mut ticket, request);
-        Answering { ticket: Some(ticket), reply }
+        Answering { ticket: Some(ticket), reply, multiplexed: self.multiplexed }
     }
 }
 
@@ -159,9 +162,9 @@ impl Future for Answering {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut response = ready!(self.reply.as_mut().poll(cx));
-        let ticket = self.ticket.take().expect("polled once after it is ready");
-        if ticket.stopping() && response.version() < HttpVersion::HTTP_2 {
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        let ticket = self.ticket.take().expect("not polled again after it was ready");
+        if !self.multiplexed && ticket.stopping() {
+            response = dispatch::last_on_its_connection(response);
         }
         Poll::Ready(Ok(ticket.answer(response)))
     }

@@ -33,6 +33,11 @@ impl Access {
         Self { own_uid: rustix::process::geteuid().as_raw(), users }
     }
 
+    /// The daemon's own.
+    pub(super) fn own_uid(&self) -> u32 {
+        self.own_uid
+    }
+
     /// Looks up who holds the other end.
     pub(super) fn caller(&self, socket: &Socket) -> Caller {
         match uid_of(socket) {

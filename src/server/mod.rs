@@ -12,7 +12,6 @@ mod dispatch;
 mod guard;
 mod identity;
 mod listen;
-mod reply;
 mod wire;
 
 use std::io;
@@ -25,10 +24,14 @@ use tokio_util::task::TaskTracker;
 pub use clocks::Limits;
 pub use listen::{Bound, Endpoint, Wanted};
 
-use crate::stats::Stats;
+use admin::Admin;
 use clocks::{Order, Registry};
-use dispatch::Door;
+use dispatch::{Door, Frontends};
 use listen::Listener;
+
+use crate::cache::Cache;
+use crate::key::{Namespace, Owner, Scope, UpstreamId};
+use crate::protocol::Context;
 
 /// What the server is told.
 #[derive(Debug, Clone)]
@@ -39,6 +42,8 @@ pub struct Settings {
     pub allow_hosts: Vec<String>,
     /// `access.users`: uids let in besides root and the daemon's own.
     pub users: Vec<u32>,
+    /// Where paths without a namespace of their own read from and write to.
+    pub upstream: Option<UpstreamId>,
     /// How long HTTP/1 connections without a request stay readable when the daemon stops.
     pub linger: Duration,
     /// How long requests may run on when the daemon stops.
@@ -63,6 +68,7 @@ impl Default for Settings {
             limits: Limits::default(),
             allow_hosts: Vec::new(),
             users: Vec::new(),
+            upstream: None,
             linger: Duration::from_secs(1),
             grace: Duration::from_secs(5),
         }
@@ -73,7 +79,7 @@ impl Default for Settings {
 
 impl Server {
     /// Begins to accept on what was bound.
-    pub fn start(settings: Settings, bound: Bound, stats: Arc<Stats>) -> Self {
+    pub fn start(settings: Settings, bound: Bound, context: Context) -> Self {
         let registry = Registry::new(settings.limits);
         let server = Self {
             registry: Arc::clone(&registry),
@@ -82,10 +88,21 @@ impl Server {
             sweeping: CancellationToken::new(),
             settings,
         };
+        let access = identity::Access::new(server.settings.users.clone());
+        let scope = Scope {
+            owner: Owner(access.own_uid()),
+            namespace: Namespace::none(),
+            upstream: server.settings.upstream,
+        };
+        let admin = Arc::new(Admin::new(context.cache.clone(), Arc::clone(&registry)));
+        let ready = announce_ready(context.cache.clone(), Arc::clone(&admin));
+        let stopping = server.sweeping.clone();
+        server.tasks.spawn(async move { stopping.run_until_cancelled(ready).await });
         let door = Arc::new(Door {
-            access: identity::Access::new(server.settings.users.clone()),
+            access,
             guard: guard::Guard::new(server.settings.allow_hosts.clone()),
-            admin: Arc::new(admin::Admin { started: Instant::now(), stats }),
+            admin,
+            frontends: Frontends::new(context, scope),
         });
         for listener in bound.listeners {
             server.tasks.spawn(accept(
@@ -162,6 +179,17 @@ async fn accept(
     stop.run_until_cancelled(accepting).await;
 }
 
+/// Says so when look-ups don't wait any more.
+async fn announce_ready(cache: Cache, admin: Arc<Admin>) {
+    match cache.ready().await {
+        Ok(()) => {
+            admin.now_ready();
+            tracing::info!("ready: the index is read");
+        }
+        Err(error) => tracing::error!("the index can't be read, so that nothing is found: {error}"),
+    }
+}
+
 /// Keeps the connections' clocks.
 async fn sweep(registry: Arc<Registry>, stop: CancellationToken) {
     let mut ticks = tokio::time::interval(registry.tick());
@@ -174,3 +202,6 @@ async fn sweep(registry: Arc<Registry>, stop: CancellationToken) {
     };
     stop.run_until_cancelled(sweeping).await;
 }
+
+#[cfg(test)]
+mod tests;
