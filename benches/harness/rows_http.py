@@ -1,7 +1,8 @@
 """Rows that compare: GET from memory, GET from disk, PUT, each against the control or nginx in the same run."""
 
-from . import drive, table
+from . import drive
 from .servers import Control, Larder, Nginx
+from .table import Bound, rate_line
 
 KIB, MIB = 1 << 10, 1 << 20
 
@@ -15,9 +16,9 @@ def hot(plan):
                 drive.put(subjects[name], 1, size)
         figures = drive.in_turn(subjects, plan.rounds, lambda server: drive.wrk(server, hot_path(server, size), plan.seconds))
         end(subjects)
-        yield table.rate_line(
+        yield rate_line(
             f"hot GET {label}", figures, "0.93 × control, CPU 1.08 ×", "1.0 × control, over nginx",
-            owed_control=0.93, owed_cpu=1.08,
+            [Bound("control", 0.93, 1.0), Bound("control", 1.08, None, "cpu_us"), Bound("nginx", None, 1.0)],
         )  # fmt: skip
 
 
@@ -29,10 +30,10 @@ def hot_path(server, size):
 def disk(plan):
     """Many objects in the page cache, Larder's memory tier off, so that each answer is read and its CRC checked."""
     for label, size, names, owed, goal in (
-        ("4 KiB", 4 * KIB, 20_000, 1.0, "1.2 ×"),
-        ("100 KiB", 100 * KIB, 4_000, 0.85, "1.0 ×"),
-        ("1 MiB", MIB, 500, 1.0, "1.0 ×"),
-        ("64 MiB", 64 * MIB, 8, 0.9, "1.0 ×"),
+        ("4 KiB", 4 * KIB, 20_000, 1.0, 1.2),
+        ("100 KiB", 100 * KIB, 4_000, 0.85, 1.0),
+        ("1 MiB", MIB, 500, 1.0, 1.0),
+        ("64 MiB", 64 * MIB, 8, 0.9, 1.0),
     ):
         subjects = start(plan, f"disk-{size}", {"memory": "0 B"}, control=False)
         for server in subjects.values():
@@ -40,15 +41,15 @@ def disk(plan):
             drive.get(server, names, names)
         figures = drive.in_turn(subjects, plan.rounds, lambda server: drive.wrk(server, server.path, plan.seconds, names))
         end(subjects)
-        yield table.rate_line(f"disk GET {label}", figures, f"{owed} × nginx", goal, owed_nginx=owed)
+        yield rate_line(f"disk GET {label}", figures, f"{owed} × nginx", f"{goal} ×", [Bound("nginx", owed, goal)])
 
 
 def put(plan):
     """New names on fresh folders, acknowledged and queued (the upstream's port refuses), against nginx's DAV. The
     control reads and forgets: what it reaches shows that the generator isn't what is measured."""
     for label, size, count, owed, goal in (
-        ("4 KiB", 4 * KIB, plan.of(60_000, 10_000), 1.0, "1.5 ×"),
-        ("1 MiB", MIB, plan.of(1_000, 200), 0.8, "1.0 ×"),
+        ("4 KiB", 4 * KIB, plan.of(60_000, 10_000), 1.0, 1.5),
+        ("1 MiB", MIB, plan.of(1_000, 200), 0.8, 1.0),
     ):
         def queued(server):
             if server.name == "larder":
@@ -65,7 +66,7 @@ def put(plan):
         figures = drive.in_turn(
             makers, plan.rounds, lambda server: drive.put(server, count, size), fresh=True, after=queued
         )
-        yield table.rate_line(f"PUT {label}, queued", figures, f"{owed} × nginx DAV", goal, owed_nginx=owed)
+        yield rate_line(f"PUT {label}, queued", figures, f"{owed} × nginx DAV", f"{goal} ×", [Bound("nginx", owed, goal)])
 
 
 # Port 1 (tcpmux) is never open on a machine that builds.

@@ -19,29 +19,47 @@ class Line:
     peak: str = ""
     owed: str = ""
     goal: str = ""
-    met: bool | None = None
+    met: str = ""  # "NO", "owed" or "goal"; empty where nothing is judged
 
 
-def rate_line(work, figures, owed, goal, owed_control=None, owed_nginx=None, owed_cpu=None):
-    """A line of requests per second. `owed_*` are what the ratio must reach (CPU: must not pass)."""
+@dataclasses.dataclass
+class Bound:
+    """Larder's median ratio against `other`: what it must reach and what it is meant to (CPU: must not pass)."""
+
+    other: str
+    owed: float | None
+    goal: float | None
+    what: str = "rate"
+
+    def reached(self, figures, limit):
+        if limit is None:
+            return True
+        ratio = figures["larder"].against(figures[self.other], self.what)
+        return ratio <= limit if self.what == "cpu_us" else ratio >= limit
+
+
+def verdict(owed, goal=False):
+    return "NO" if not owed else "goal" if goal else "owed"
+
+
+def rate_line(work, figures, owed, goal, bounds):
+    """A line of requests per second."""
     larder, control, nginx = (figures.get(name) for name in ("larder", "control", "nginx"))
-    subject, checks = larder or control, []
+    subject = larder or control
     line = Line(work, owed=owed, goal=goal)
     for name, value in figures.items():
         setattr(line, name, rate(value))
     if control and subject is not control:
         line.over_control = f"{subject.against(control):.2f}"
-        if owed_control:
-            checks.append(subject.against(control) >= owed_control)
-        if owed_cpu:
-            checks.append(subject.against(control, "cpu_us") <= owed_cpu)
     if nginx and subject:
         line.over_nginx = f"{subject.against(nginx):.2f}"
-        if owed_nginx:
-            checks.append(subject.against(nginx) >= owed_nginx)
     line.cpu = " / ".join(f"{value.cpu_us:.{0 if value.cpu_us >= 100 else 1}f}" for value in figures.values())
     line.peak = " / ".join(f"{value.peak_bytes / 2**20:.0f}" for value in figures.values())
-    line.met = all(checks) if checks and larder else None
+    if larder:
+        line.met = verdict(
+            all(bound.reached(figures, bound.owed) for bound in bounds),
+            all(bound.reached(figures, bound.goal) for bound in bounds),
+        )
     return line
 
 
@@ -68,6 +86,4 @@ def cells(line, judged):
         line.work, line.larder, line.control, line.nginx, line.over_control, line.over_nginx,
         line.cpu, line.peak, line.owed, line.goal,
     ]  # fmt: skip
-    if judged:
-        row.append({True: "yes", False: "NO", None: ""}[line.met])
-    return row
+    return row + [line.met] if judged else row
