@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use support::daemon::{Setup, files};
+use support::daemon::{Setup, drafts};
 use support::fault::Fault;
 use support::http::Request;
 use support::proxy::FaultProxy;
@@ -148,12 +148,8 @@ impl Known {
 /// Before the sweep: what lies in `tmp` is at most what clients were sending, and what fills were bringing.
 fn drafts_are_what_was_in_flight(setup: &Setup, in_flight: u64, context: &str) {
     let fills = READERS * LENGTHS[4] as u64;
-    let drafts: u64 = files(&setup.dir())
-        .iter()
-        .filter(|path| path.components().any(|part| part.as_os_str() == "tmp"))
-        .filter_map(|path| path.metadata().ok())
-        .map(|meta| meta.len())
-        .sum();
+    let drafts = drafts(&setup.dir());
+    let drafts: u64 = drafts.iter().filter_map(|path| path.metadata().ok()).map(|meta| meta.len()).sum();
     // A writer may have begun its next one between our look and the kill.
     let most = in_flight + WRITERS * LENGTHS[4] as u64 + fills;
     assert!(drafts <= most, "{drafts} draft bytes with {in_flight} in flight, in {context}");

@@ -29,24 +29,13 @@ impl Left {
         let sum = |name: &str| {
             ["disk", "outbox"].iter().map(|tier| stats[tier][name].as_u64().expect("a number")).sum::<u64>()
         };
-        let drafts = ["cache", "state"].map(|folder| drafts(daemon, folder));
         Self {
             entries: sum("entries"),
             queued: daemon.queued(),
             draft_bytes: sum("draft_bytes"),
-            draft_files: drafts.iter().sum(),
+            draft_files: daemon.drafts().len(),
         }
     }
-}
-
-/// Files of drafts; the lock of the folder that they lie in is none.
-fn drafts(daemon: &Daemon, folder: &str) -> usize {
-    let files = daemon.files(folder);
-    let draft = |path: &&std::path::PathBuf| {
-        path.components().any(|part| part.as_os_str() == "tmp")
-            && path.file_name().is_some_and(|name| name != "lock")
-    };
-    files.iter().filter(draft).count()
 }
 
 /// Waits until the daemon holds no more than `before`.
@@ -128,16 +117,16 @@ fn bad_names_are_refused_and_leave_nothing() {
         "/-/secret".into(),
     ];
     for target in &bad {
-        for request in [
-            Request::get(target.as_str()),
-            Request::head(target.as_str()),
-            Request::put(target.as_str(), "bytes"),
-            Request::put(target.as_str(), vec![7; 300_000]),
+        for (request, bodied) in [
+            (Request::get(target.as_str()), true),
+            (Request::head(target.as_str()), false),
+            (Request::put(target.as_str(), "bytes"), true),
+            (Request::put(target.as_str(), vec![7; 300_000]), true),
         ] {
-            let answer = daemon.send(request.clone());
+            let answer = daemon.send(request);
             let what = &target[..target.len().min(80)];
             assert!((400..500).contains(&answer.status()), "{what}: {}", answer.head.line);
-            assert!(answer.header("content-length").is_some(), "{what}: Bazel needs a length");
+            assert!(!bodied || answer.header("content-length").is_some(), "{what}: Bazel needs a length");
         }
     }
     nothing_left(&daemon, &before, descriptors);

@@ -20,6 +20,7 @@ struct Row {
     config: &'static str,
     /// What makes it sick, in its mount name space.
     sicken: &'static str,
+    sick_from_start: bool,
     /// What makes it well again, if anything can while it runs.
     heal: Option<&'static str>,
 }
@@ -35,14 +36,23 @@ const TABLE: [Row; 5] = [
         mounts: TMPFS,
         config: NO_FLOOR,
         sicken: "dd if=/dev/zero of=\"$DIR/ballast\" bs=4k 2>/dev/null || true",
+        sick_from_start: false,
         heal: Some("rm \"$DIR/ballast\""),
     },
-    Row { name: "below disk_floor", mounts: TMPFS, config: DEFAULT_FLOOR, sicken: "true", heal: None },
+    Row {
+        name: "below disk_floor",
+        mounts: TMPFS,
+        config: DEFAULT_FLOOR,
+        sicken: "true",
+        sick_from_start: true,
+        heal: None,
+    },
     Row {
         name: "out of inodes",
         mounts: TMPFS,
         config: NO_FLOOR,
         sicken: "mkdir \"$DIR/many\"; cd \"$DIR/many\"; seq 3000 | xargs touch 2>/dev/null || true",
+        sick_from_start: false,
         heal: Some("rm -r \"$DIR/many\""),
     },
     Row {
@@ -52,6 +62,7 @@ const TABLE: [Row; 5] = [
                  mount -o loop \"$DIR/../image\" \"$DIR\"",
         config: NO_FLOOR,
         sicken: "mount -o remount,abort \"$DIR\"",
+        sick_from_start: false,
         heal: None,
     },
     Row {
@@ -59,6 +70,7 @@ const TABLE: [Row; 5] = [
         mounts: "true",
         config: NO_FLOOR,
         sicken: "rm -r \"$DIR/cache\"",
+        sick_from_start: false,
         heal: Some("true"),
     },
 ];
@@ -107,6 +119,10 @@ fn a_sick_disk_breaks_neither_hits_nor_puts() {
         let daemon = setup.start();
         put_all(&daemon, &local);
         until("the queue drains", PATIENCE, || daemon.queued() == 0);
+        // What was shed by a disk that was sick from the beginning was never promised.
+        let local: Vec<Entry> =
+            local.into_iter().filter(|entry| right(&daemon.send(entry.get()), entry)).collect();
+        assert_eq!(local.is_empty(), row.sick_from_start, "{}", row.name);
         daemon.inside(row.sicken);
 
         let mut note = |what: &str, entry: &Entry, answer: &Answer, held: bool| {

@@ -355,12 +355,19 @@ impl Daemon {
         assert!(output.status.success(), "{script}: {output:?}");
     }
 
-    /// What lies below a folder of its own, as it sees it itself: paths below it, folders left out.
+    /// What lies below a folder of its own, as it sees it itself: files, not folders.
     pub(crate) fn files(&self, below: &str) -> Vec<PathBuf> {
-        let root = PathBuf::from(format!("/proc/{}/root", self.id()));
+        files(&self.seen_by_itself().join(below))
+    }
+
+    /// Files of drafts, published to nobody, in both of its folders.
+    pub(crate) fn drafts(&self) -> Vec<PathBuf> {
+        drafts(&self.seen_by_itself())
+    }
+
+    fn seen_by_itself(&self) -> PathBuf {
         let dir = self.setup.dir();
-        let folder = root.join(dir.strip_prefix("/").unwrap_or(&dir)).join(below);
-        files(&folder)
+        PathBuf::from(format!("/proc/{}/root", self.id())).join(dir.strip_prefix("/").unwrap_or(&dir))
     }
 
     /// All it said, of all its lives.
@@ -402,6 +409,15 @@ impl Access {
             first_byte: u64::try_from(us).ok().map(Duration::from_micros),
         })
     }
+}
+
+/// Files of drafts below a daemon's folder; the lock of the folder that they lie in is none.
+pub(crate) fn drafts(dir: &Path) -> Vec<PathBuf> {
+    let is_draft = |path: &PathBuf| {
+        let within = path.strip_prefix(dir).expect("it was found there");
+        within.components().any(|part| part.as_os_str() == "tmp") && !path.ends_with("lock")
+    };
+    files(dir).into_iter().filter(is_draft).collect()
 }
 
 /// All files below a folder.
