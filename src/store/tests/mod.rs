@@ -49,7 +49,10 @@ impl Bench {
     }
 
     async fn with_role(role: Role, settings: Settings) -> Self {
-        let dir = TempDir::new().expect("a temporary folder");
+        Self::within(TempDir::new().expect("a temporary folder"), role, settings).await
+    }
+
+    async fn within(dir: TempDir, role: Role, settings: Settings) -> Self {
         let generations = Generations::default();
         let store = open(dir.path(), role, &settings, &generations).await;
         Self { dir, settings, role, generations, store }

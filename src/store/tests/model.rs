@@ -75,7 +75,7 @@ struct Entry {
 }
 
 struct World {
-    bench: Bench,
+    bench: Option<Bench>,
     /// What is adopted comes from here.
     outbox: Bench,
     model: BTreeMap<usize, Entry>,
@@ -88,10 +88,22 @@ struct World {
 impl World {
     async fn new(disk: u64) -> Self {
         let settings = Settings { segment_bytes: 6 << 10, disk, ..settings() };
-        let bench = Bench::new(settings.clone()).await;
-        let mut outbox = Bench::with_role(Role::Outbox, settings).await;
+        let bench = Bench::within(folder(), Role::Cache, settings.clone()).await;
+        let mut outbox = Bench::within(folder(), Role::Outbox, settings).await;
         outbox.store = open(outbox.path(), Role::Outbox, &outbox.settings, &bench.generations).await;
-        Self { bench, outbox, model: BTreeMap::new(), ticket: None, clock: 0, evictions: 0, seed: 0 }
+        Self {
+            bench: Some(bench),
+            outbox,
+            model: BTreeMap::new(),
+            ticket: None,
+            clock: 0,
+            evictions: 0,
+            seed: 0,
+        }
+    }
+
+    fn bench(&self) -> &Bench {
+        self.bench.as_ref().expect("alive")
     }
 
     fn body(&mut self, len: usize) -> Vec<u8> {
@@ -123,7 +135,7 @@ impl World {
 
     /// The store says how many it evicted: they must be those that were not used for the longest time.
     fn evicted(&mut self) {
-        let evictions = self.bench.store.usage().evictions;
+        let evictions = self.bench().store.usage().evictions;
         for _ in self.evictions..evictions {
             let oldest = self.model.iter().min_by_key(|(_, entry)| entry.used).map(|(key, _)| *key);
             self.model.remove(&oldest.expect("something to evict"));
@@ -136,17 +148,17 @@ impl World {
             Op::Put { key, len, tag } => self.put(key, len, tag).await,
             Op::PutLarge { key, len, tag } => self.put_large(key, len, tag, None).await,
             Op::DropDraft { len } => {
-                let mut draft = self.bench.store.draft(None).await.expect("draft");
+                let mut draft = self.bench().store.draft(None).await.expect("draft");
                 draft.write(bytes(len, 1).into()).await.expect("write");
                 self.evicted();
             }
             Op::Begin { key } => {
-                self.ticket = Some((key, self.bench.store.begin(id(&key.to_string())), true))
+                self.ticket = Some((key, self.bench().store.begin(id(&key.to_string())), true))
             }
             Op::Fill { len, large } => self.fill(len, large).await,
             Op::Adopt { key, len, large, overtaken } => self.adopt(key, len, large, overtaken).await,
             Op::PutDeleted { key } => {
-                let put = self.bench.store.put_deleted(queued(&key.to_string(), 0, QueueTag(1))).await;
+                let put = self.bench().store.put_deleted(queued(&key.to_string(), 0, QueueTag(1))).await;
                 self.committed(key, put.expect("put"), Vec::new(), Some(1));
                 if let Some(entry) = self.model.get_mut(&key) {
                     entry.deleted = true;
@@ -154,12 +166,13 @@ impl World {
             }
             Op::Get { key } => self.check(key).await,
             Op::Touch { key } => {
-                self.bench.store.touch(&[id(&key.to_string())]);
+                self.bench().store.touch(&[id(&key.to_string())]);
                 self.used(key);
             }
             Op::Remove { key, only } => {
                 let generation = self.model.get(&key).map_or(Generation(1), |entry| entry.generation);
-                let removed = self.bench.store.remove(id(&key.to_string()), only.then_some(generation)).await;
+                let removed =
+                    self.bench().store.remove(id(&key.to_string()), only.then_some(generation)).await;
                 let known = self.model.remove(&key).is_some();
                 assert_eq!(removed.expect("remove"), known);
                 if known || !only {
@@ -167,9 +180,9 @@ impl World {
                 }
             }
             Op::Supersede { key, newer } => {
-                let next = self.bench.generations.next();
+                let next = self.bench().generations.next();
                 let generation = if newer { next } else { Generation(1) };
-                self.bench.store.supersede(id(&key.to_string()), generation);
+                self.bench().store.supersede(id(&key.to_string()), generation);
                 if self.model.get(&key).is_some_and(|entry| entry.generation < generation) {
                     self.model.remove(&key);
                 }
@@ -178,7 +191,7 @@ impl World {
             Op::Queue { key, tag } => {
                 let generation = self.model.get(&key).map_or(Generation(1), |entry| entry.generation);
                 let queued =
-                    self.bench.store.queue(id(&key.to_string()), generation, QueueTag(tag), "o").await;
+                    self.bench().store.queue(id(&key.to_string()), generation, QueueTag(tag), "o").await;
                 assert_eq!(queued.expect("queue"), self.model.contains_key(&key));
                 if let Some(entry) = self.model.get_mut(&key).filter(|entry| !entry.rows.contains(&tag)) {
                     entry.rows.push(tag);
@@ -186,7 +199,7 @@ impl World {
             }
             Op::Done { key, tag } => {
                 let generation = self.model.get(&key).map_or(Generation(1), |entry| entry.generation);
-                let done = self.bench.store.done(id(&key.to_string()), generation, QueueTag(tag)).await;
+                let done = self.bench().store.done(id(&key.to_string()), generation, QueueTag(tag)).await;
                 let rows = self.model.get_mut(&key).map(|entry| &mut entry.rows);
                 let known = rows.is_some_and(|rows| {
                     let before = rows.len();
@@ -199,9 +212,9 @@ impl World {
             Op::Compact => {
                 // A copy carries the use of its entry: flushed, so that the model knows what a kill forgets.
                 self.flush();
-                self.bench.store.compact_once();
+                self.bench().store.compact_once();
             }
-            Op::Sweep => self.bench.store.sweep_once(),
+            Op::Sweep => self.bench().store.sweep_once(),
             Op::Restart => {
                 self.flush();
                 self.again(None).await;
@@ -220,14 +233,14 @@ impl World {
     async fn put(&mut self, key: usize, len: usize, tag: Option<u64>) {
         let (name, body) = (key.to_string(), self.body(len));
         let record = tag.map_or_else(|| record(&name, len), |tag| queued(&name, len, QueueTag(tag)));
-        let put = self.bench.store.put(record, body.clone().into(), Guard::Always).await;
+        let put = self.bench().store.put(record, body.clone().into(), Guard::Always).await;
         self.committed(key, put.expect("put").expect("not refused"), body, tag);
     }
 
     async fn put_large(&mut self, key: usize, len: usize, tag: Option<u64>, ticket: Option<&Ticket>) {
         let (name, body) = (key.to_string(), self.body(len));
         let record = tag.map_or_else(|| record(&name, len), |tag| queued(&name, len, QueueTag(tag)));
-        let mut draft = self.bench.store.draft(Some(len as u64)).await.expect("draft");
+        let mut draft = self.bench().store.draft(Some(len as u64)).await.expect("draft");
         self.evicted();
         for piece in body.chunks(700) {
             draft.write(Bytes::copy_from_slice(piece)).await.expect("write");
@@ -243,7 +256,7 @@ impl World {
         }
         let body = self.body(len);
         let record = record(&key.to_string(), len);
-        let put = self.bench.store.put(record, body.clone().into(), Guard::Unchanged(&ticket)).await;
+        let put = self.bench().store.put(record, body.clone().into(), Guard::Unchanged(&ticket)).await;
         let put = put.expect("put");
         assert_eq!(put.is_some(), unchanged);
         if let Some(generation) = put {
@@ -263,7 +276,7 @@ impl World {
         let still_newer = self.model.get(&key).is_some_and(|entry| entry.generation > generation);
         let stored = self.outbox.find(&name).await.expect("found");
         let record = (*stored.record).clone();
-        let adopted = self.bench.store.adopt(&self.outbox.store, &stored, record).await.expect("adopt");
+        let adopted = self.bench().store.adopt(&self.outbox.store, &stored, record).await.expect("adopt");
         assert_eq!(adopted, (!still_newer).then_some(generation));
         if adopted.is_some() {
             self.committed(key, generation, body, None);
@@ -271,7 +284,7 @@ impl World {
     }
 
     fn flush(&mut self) {
-        self.bench.store.flush_touches();
+        self.bench().store.flush_touches();
         for entry in self.model.values_mut() {
             entry.used_on_disk = entry.used;
         }
@@ -280,8 +293,8 @@ impl World {
     async fn again(&mut self, torn: Option<usize>) {
         self.ticket = None;
         self.evictions = 0;
-        let spare = Bench::new(settings()).await;
-        let Bench { dir, settings, role, store, generations } = std::mem::replace(&mut self.bench, spare);
+        let bench = self.bench.take().expect("between two lives");
+        let Bench { dir, settings, role, store, generations } = bench;
         if torn.is_none() {
             store.close().await;
         }
@@ -296,7 +309,7 @@ impl World {
             file.write_all(torn).expect("write");
         }
         let store = open(dir.path(), role, &settings, &generations).await;
-        self.bench = Bench { dir, settings, role, store, generations };
+        self.bench = Some(Bench { dir, settings, role, store, generations });
         for key in 0..KEYS {
             self.check(key).await;
         }
@@ -307,7 +320,7 @@ impl World {
     fn look(&self) {
         for key in 0..KEYS {
             let entry = self.model.get(&key);
-            let generation = self.bench.store.generation(id(&key.to_string()));
+            let generation = self.bench().store.generation(id(&key.to_string()));
             assert_eq!(generation, entry.map(|entry| entry.generation), "key {key}");
         }
         let mut rows: Vec<_> = self
@@ -322,27 +335,35 @@ impl World {
             })
             .collect();
         rows.sort_by_key(|row| (row.generation, row.tag));
-        assert_eq!(self.bench.store.queued(), rows);
-        let usage = self.bench.store.usage();
+        assert_eq!(self.bench().store.queued(), rows);
+        let usage = self.bench().store.usage();
         let bodies: usize = self.model.values().map(|entry| entry.body.len()).sum();
         assert_eq!(
             (usage.entries, usage.live_bytes, usage.draft_bytes, usage.queue_rows, usage.corrupt),
             (self.model.len() as u64, bodies as u64, 0, rows.len() as u64, 0)
         );
-        assert!(usage.bytes <= self.bench.settings.disk);
+        assert!(usage.bytes <= self.bench().settings.disk);
     }
 
     /// What a look-up says.
     async fn check(&mut self, key: usize) {
-        let stored = self.bench.find(&key.to_string()).await;
+        let stored = self.bench().find(&key.to_string()).await;
         self.used(key);
         let entry = self.model.get(&key);
         assert_eq!(stored.is_some(), entry.is_some(), "key {key}");
         let (Some(stored), Some(entry)) = (stored, entry) else { return };
         assert_eq!((stored.generation, stored.deleted), (entry.generation, entry.deleted));
-        let body = self.bench.store.body(&stored, 0..stored.len()).expect("in range").collect(u64::MAX).await;
+        let body =
+            self.bench().store.body(&stored, 0..stored.len()).expect("in range").collect(u64::MAX).await;
         assert_eq!(body.expect("whole"), entry.body);
     }
+}
+
+/// In memory where there is such a place: syncs are free there, and thousands of cases make many.
+fn folder() -> TempDir {
+    let memory = Path::new("/dev/shm");
+    let made = if memory.is_dir() { TempDir::new_in(memory) } else { TempDir::new() };
+    made.expect("a temporary folder")
 }
 
 #[test]
