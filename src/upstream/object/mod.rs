@@ -22,14 +22,12 @@ use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::list::{PaginatedListOptions, PaginatedListStore as _};
 use object_store::multipart::MultipartStore as _;
 use object_store::path::Path;
-use object_store::{
-    ClientConfigKey, ClientOptions, GetRange, ObjectStore as _, RetryConfig, StaticCredentialProvider,
-};
+use object_store::{ClientConfigKey, ClientOptions, GetRange, ObjectStore as _, RetryConfig};
 use tokio::time::Instant;
 
 use self::answer::Call;
 use self::service::{Seen, Service, deepest};
-use super::credentials::{Credentials, KeyFile, Keys};
+use super::credentials::{Credentials, KeyFile};
 use super::location::Bucket;
 use super::remote::RemoteSettings;
 use super::runtime::Spawner;
@@ -67,6 +65,7 @@ pub(super) struct S3 {
     reads: AmazonS3,
     writes: AmazonS3,
     service: Service,
+    key_file: Option<Arc<KeyFile>>,
     prefix: String,
     spawner: Spawner,
     uploads: Option<Uploads>,
@@ -88,7 +87,13 @@ impl S3 {
             .with_pool_idle_timeout(IDLE_MAX)
             .with_config(ClientConfigKey::UserAgent, concat!("larder/", env!("CARGO_PKG_VERSION")));
         let service = Service::new(options.clone());
-        let builder = signed(builder(bucket), &settings.credentials)?
+        let key_file = match &settings.credentials {
+            Credentials::File { path, profile } => {
+                Some(Arc::new(KeyFile::new(path.clone(), profile.clone())))
+            }
+            Credentials::Anonymous | Credentials::Keys { .. } | Credentials::InstanceMetadata => None,
+        };
+        let builder = keys::sign(builder(bucket), &settings.credentials, key_file.as_ref())?
             .with_client_options(options)
             .with_http_connector(service.clone());
         let build = |retries| {
@@ -103,6 +108,7 @@ impl S3 {
             reads: build(0)?,
             writes: build(WRITE_RETRIES)?,
             service,
+            key_file,
             prefix: bucket.prefix.clone(),
             spawner,
             uploads: settings.uploads.clone().map(Uploads::new),
@@ -322,6 +328,10 @@ impl Upstream for S3 {
         self.abort_left().boxed()
     }
 
+    fn has_other_keys(&self) -> bool {
+        self.key_file.as_ref().is_some_and(|file| file.has_changed())
+    }
+
     fn disconnect(&self) {
         self.service.disconnect();
     }
@@ -344,30 +354,6 @@ fn builder(bucket: &Bucket) -> AmazonS3Builder {
         builder = builder.with_endpoint(endpoint);
     }
     builder
-}
-
-fn signed(builder: AmazonS3Builder, credentials: &Credentials) -> Result<AmazonS3Builder> {
-    Ok(match credentials {
-        Credentials::Anonymous => builder.with_skip_signature(true),
-        Credentials::Keys { access_key_id, secret_access_key, session_token } => {
-            let keys = Keys {
-                access_key_id: access_key_id.clone(),
-                secret_access_key: secret_access_key.clone(),
-                session_token: session_token.clone(),
-            };
-            let provider = StaticCredentialProvider::new(keys::credential(keys));
-            builder.with_credentials(Arc::new(provider))
-        }
-        Credentials::File { path, profile } => {
-            let file = KeyFile::new(path.clone(), profile.clone());
-            builder.with_credentials(Arc::new(keys::FromFile::new(file)))
-        }
-        // `object_store`'s own provider, with a client of its own: it speaks plain HTTP, whatever the store does.
-        Credentials::InstanceMetadata => {
-            let store = builder.clone().build().map_err(invalid)?;
-            builder.with_credentials(Arc::clone(store.credentials()))
-        }
-    })
 }
 
 /// Waits for `call`, but not for ever.
