@@ -77,7 +77,8 @@ async fn goes_down_and_comes_back(broken: &Broken, fault: Fault, says: &str) {
 fn an_upstream_that_is_gone_is_refused_here_and_found_again() {
     let broken = Broken::new();
     broken.world.run(async {
-        goes_down_and_comes_back(&broken, Fault::Refuse, "Connection refused").await;
+        goes_down_and_comes_back(&broken, Fault::Refuse, " 127.0.0.1:").await;
+        // Open connections fall silent, new ones are not made.
         goes_down_and_comes_back(&broken, Fault::BlackHole, "").await;
         goes_down_and_comes_back(&broken, Fault::Silent, "no answer").await;
         goes_down_and_comes_back(&broken, Fault::Portal, "captive portal").await;
@@ -171,11 +172,10 @@ fn keys_that_stop_working_are_named_and_a_new_file_is_enough() {
     });
 }
 
-/// Probes until writes are refused in these words. Each wait is one probe, at most a few seconds after the last.
+/// Waits until writes are refused in these words, by the probes that go by themselves.
 async fn becomes_worded(remote: &Remote, part: &str) {
     let wait = async {
         while !remote.states().write.words.contains(part) {
-            remote.nudge();
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
