@@ -61,7 +61,12 @@ async fn probe(store: &dyn Upstream, breaker: &Breaker, direction: Direction, de
     let answer = tokio::time::timeout(deadline, store.probe(direction, near.as_ref())).await;
     match answer.unwrap_or_else(|_| Err(Fault::state(Signal::Deadline, "no answer to a probe in time"))) {
         Ok(()) => breaker.success(),
-        Err(fault) => breaker.failed(&fault, near.as_ref()),
+        Err(fault) => {
+            breaker.failed(&fault, near.as_ref());
+            if fault.signal == Signal::Deadline {
+                store.disconnect();
+            }
+        }
     }
 }
 

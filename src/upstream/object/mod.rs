@@ -12,6 +12,7 @@ mod keys;
 mod put;
 mod service;
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -60,7 +61,6 @@ const PAGE: usize = 1000;
 const PROBE: &str = "larder-probe";
 
 /// An S3 upstream.
-#[derive(Debug)]
 pub(super) struct S3 {
     reads: AmazonS3,
     writes: AmazonS3,
@@ -85,8 +85,11 @@ impl S3 {
             .with_connect_timeout(settings.connect)
             .with_timeout_disabled()
             .with_pool_idle_timeout(IDLE_MAX)
+            // They take a while to read, and a plain endpoint is only ever spoken to in plain.
+            .with_no_system_certificates(bucket.is_plain())
             .with_config(ClientConfigKey::UserAgent, concat!("larder/", env!("CARGO_PKG_VERSION")));
         let service = Service::new(options.clone());
+        spawner.detach(service.clone().warm_up());
         let key_file = match &settings.credentials {
             Credentials::File { path, profile } => {
                 Some(Arc::new(KeyFile::new(path.clone(), profile.clone())))
@@ -96,14 +99,7 @@ impl S3 {
         let builder = keys::sign(builder(bucket), &settings.credentials, key_file.as_ref())?
             .with_client_options(options)
             .with_http_connector(service.clone());
-        let build = |retries| {
-            let retry = RetryConfig {
-                max_retries: retries,
-                retry_timeout: WRITE_RETRY_TIME,
-                ..RetryConfig::default()
-            };
-            builder.clone().with_retry(retry).build().map_err(invalid)
-        };
+        let build = |max| builder.clone().with_retry(retries(max)).build().map_err(invalid);
         Ok(Self {
             reads: build(0)?,
             writes: build(WRITE_RETRIES)?,
@@ -337,12 +333,21 @@ impl Upstream for S3 {
     }
 }
 
+impl fmt::Debug for S3 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // `object_store` would show the id of the keys.
+        write!(f, "S3({})", self.reads)
+    }
+}
+
 fn builder(bucket: &Bucket) -> AmazonS3Builder {
     let mut builder = AmazonS3Builder::new()
         .with_bucket_name(&bucket.name)
         .with_region(&bucket.region)
         .with_virtual_hosted_style_request(!bucket.path_style)
         .with_allow_http(bucket.allow_http)
+        // Of keys from the instance metadata; requests to the store have retries of their own.
+        .with_retry(retries(1))
         // One object at a time is deleted, and not every store knows DeleteObjects.
         .with_disable_bulk_delete(true);
     if let Some(endpoint) = &bucket.endpoint {
@@ -354,6 +359,10 @@ fn builder(bucket: &Bucket) -> AmazonS3Builder {
         builder = builder.with_endpoint(endpoint);
     }
     builder
+}
+
+fn retries(max: usize) -> RetryConfig {
+    RetryConfig { max_retries: max, retry_timeout: WRITE_RETRY_TIME, ..RetryConfig::default() }
 }
 
 /// Waits for `call`, but not for ever.
