@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::clock::since_boot;
 use super::config::{Prefetch, Settings};
 use super::recent::Recent;
 use super::{Asked, Cache, now_ms};
@@ -56,25 +57,25 @@ impl Facts {
 
     /// Whether the upstream is known to have it.
     pub(super) fn present(&self, id: EntryId, upstream: UpstreamId) -> bool {
-        self.present.knows((id, upstream))
+        self.present.knows((id, upstream), since_boot())
     }
 
     /// The upstream has it.
     pub(super) fn note_present(&self, id: EntryId, upstream: UpstreamId) {
         self.absent.forget((id, upstream));
-        self.present.note((id, upstream));
+        self.present.note((id, upstream), since_boot());
     }
 
     /// Whether the upstream said a moment ago that it has it not.
     pub(super) fn absent(&self, id: EntryId, upstream: UpstreamId) -> bool {
-        self.absent.knows((id, upstream))
+        self.absent.knows((id, upstream), since_boot())
     }
 
     /// The upstream has it not. Remembered for names that don't change only.
     pub(super) fn note_absent(&self, asked: &Asked, upstream: UpstreamId) {
         self.present.forget((asked.id, upstream));
         if asked.key.naming() == Naming::Immutable {
-            self.absent.note((asked.id, upstream));
+            self.absent.note((asked.id, upstream), since_boot());
         }
     }
 

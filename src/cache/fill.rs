@@ -114,6 +114,14 @@ impl Fills {
         self.slots.available_permits() <= self.slots_max / 2
     }
 
+    /// A put or a delete of this key: whoever asks from now on must not have what a fill that began before brings.
+    pub(super) fn part(&self, id: EntryId, upstream: Option<UpstreamId>) {
+        if let Some(upstream) = upstream {
+            self.active.lock().remove(&(id, upstream));
+        }
+    }
+
+    /// A fill is about to say its last word: whoever asks from now on asks anew.
     pub(super) fn end(&self, id: EntryId, upstream: UpstreamId, fill: &Arc<Fill>) {
         let mut active = self.active.lock();
         if active.get(&(id, upstream)).is_some_and(|known| Arc::ptr_eq(known, fill)) {

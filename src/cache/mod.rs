@@ -11,6 +11,7 @@
 //! fill publishes only if its key had neither since the fill began; a put always wins.
 
 mod check;
+mod clock;
 mod config;
 mod fill;
 mod get;
@@ -22,17 +23,18 @@ mod recent;
 mod route;
 mod status;
 mod tail;
+#[cfg(test)]
+mod tests;
 mod upload;
 mod uploader;
 mod verify;
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use config::Settings;
+pub use config::{Prefetch, Settings};
 pub use put::{Committed, Outcome, Put};
 pub use status::{CacheStatus, QueueItem, QueueSummary, UpstreamStatus};
 
@@ -43,6 +45,7 @@ use crate::memory::Memory;
 use crate::stats::{Shed, Stats};
 use crate::store::{Generation, Record, Store};
 use crate::upstream::Remote;
+use clock::now_ms;
 
 /// The cache. Cheap to clone.
 #[derive(Clone)]
@@ -138,6 +141,14 @@ impl Cache {
         get::flush_touches_once(self);
         self.inner.cache.close().await;
         self.inner.outbox.close().await;
+    }
+
+    /// As `kill -9` would leave it: nothing is flushed.
+    #[cfg(test)]
+    async fn abandon(&self) {
+        self.inner.stop.cancel();
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
     }
 
     /// What is known of an entry, without its bytes.
@@ -261,9 +272,4 @@ impl Asked {
     fn record(&self, meta: Meta, links: Option<crate::links::Links>) -> Record {
         Record { id: self.id, key: Arc::clone(&self.canonical), meta, links, queue: None }
     }
-}
-
-/// Milliseconds since the Unix epoch, by the wall clock.
-fn now_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }

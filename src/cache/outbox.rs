@@ -25,6 +25,7 @@ pub(super) struct Queue {
     pub(super) wake: Vec<(QueueTag, Notify)>,
     /// Counts every change, for those who wait until the queue is empty.
     changes: watch::Sender<u64>,
+    replayed: watch::Sender<bool>,
 }
 
 #[derive(Debug, Default)]
@@ -63,6 +64,7 @@ impl Queue {
             rows: Mutex::default(),
             wake,
             changes: watch::Sender::new(0),
+            replayed: watch::Sender::new(false),
         })
     }
 
@@ -74,7 +76,14 @@ impl Queue {
             known.entries += 1;
             known.insert(row);
         }
+        self.replayed.send_replace(true);
         self.changed();
+    }
+
+    /// Waits until what the outbox held at start is known: an empty queue means nothing before.
+    pub(super) async fn replayed(&self) {
+        // The sender is ours, so the only end is the one that is waited for.
+        let _ = self.replayed.subscribe().wait_for(|replayed| *replayed).await;
     }
 
     /// Room for one more entry of, so far, `bytes`.
@@ -259,6 +268,7 @@ mod tests {
             rows: Mutex::default(),
             wake: vec![(TAG, Notify::new())],
             changes: watch::Sender::new(0),
+            replayed: watch::Sender::new(false),
         })
     }
 

@@ -106,15 +106,15 @@ impl Cache {
             return Err(Error::new(Kind::Mismatch, "the claimed digest isn't the one in the name"));
         }
         let claim = Claim { digest: own.or(claimed), ..claim };
-        let (route, shed) = match self.route(&asked, claim.len.unwrap_or(0)) {
-            Ok(route) => (route, None),
-            Err(shed) => (None, Some(shed)),
-        };
-        let taken = if own.is_some() && self.is_known(&asked) {
-            Taken::Dropped
+        let (taken, route, shed) = if own.is_some() && self.is_known(&asked) {
+            (Taken::Dropped, None, None)
         } else {
             let capacity = claim.len.unwrap_or(0).min(self.inner.settings.inline_max);
-            Taken::Collected(BytesMut::with_capacity(capacity as usize))
+            let taken = Taken::Collected(BytesMut::with_capacity(capacity as usize));
+            match self.route(&asked, claim.len.unwrap_or(0)) {
+                Ok(route) => (taken, route, None),
+                Err(shed) => (taken, None, Some(shed)),
+            }
         };
         Ok(Put {
             cache: self.clone(),

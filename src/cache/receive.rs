@@ -18,6 +18,7 @@ use super::tail::{End, Progress};
 use super::verify::Verifier;
 use super::{Asked, Cache, now_ms};
 use crate::body::Body;
+use crate::digest::Digest;
 use crate::entry::Meta;
 use crate::error::{Error, Kind, Result};
 use crate::key::{ObjectName, UpstreamId};
@@ -69,10 +70,16 @@ impl Cache {
         let (cache, key) = (self.clone(), asked.id);
         if let Some((remote, name)) = self.readable(&asked) {
             let (remote, ticket) = (remote.clone(), self.inner.cache.begin(asked.id));
+            // The ticket sees every commit from here on; one that came between the look-up that found nothing and
+            // the ticket is seen by looking again.
+            let unchanged = self.current(asked.id) == old.as_ref().map(|old| old.generation);
             let receiving =
                 Receiving { cache: self.clone(), asked, remote, name, fill: Arc::clone(&fill), ticket };
-            receiving.run(old).await;
+            if unchanged {
+                receiving.run(old).await;
+            }
         }
+        cache.inner.fills.end(key, upstream, &fill);
         fill.phase.send_if_modified(|phase| {
             let unanswered = matches!(phase, Phase::Asking);
             if unanswered {
@@ -80,7 +87,6 @@ impl Cache {
             }
             unanswered
         });
-        cache.inner.fills.end(key, upstream, &fill);
     }
 }
 
@@ -142,15 +148,8 @@ impl Receiving {
         } else {
             self.growing(meta, body, verifier).await
         };
-        match outcome {
-            Ok(()) => {}
-            Err(error) if error.kind() == Kind::Corrupt => {
-                inner.stats.corrupt.one();
-                tracing::warn!(upstream = self.remote.name(), object = %self.name, %error, "wrong bytes from upstream");
-            }
-            Err(error) => {
-                tracing::debug!(upstream = self.remote.name(), object = %self.name, %error, "a fill failed");
-            }
+        if let Err(error) = outcome {
+            tracing::debug!(upstream = self.remote.name(), object = %self.name, %error, "a fill failed");
         }
     }
 
@@ -177,7 +176,7 @@ impl Receiving {
             verifier.update(&piece);
             bytes.extend_from_slice(&piece);
         }
-        meta.digest = verifier.finish()?.or(meta.digest);
+        meta.digest = self.verdict(verifier)?.or(meta.digest);
         let body = Bytes::from(bytes);
         let links = self.links(&body);
         let record = self.asked.record(meta.clone(), links.clone());
@@ -203,7 +202,7 @@ impl Receiving {
         self.tell(Phase::Growing(Arc::new(Growing { meta: shown, tail: draft.tail(), progress })));
         let received = self.write(&mut draft, &meta, body, &mut verifier, &tell).await;
         let end = match received {
-            Ok(()) => match verifier.finish() {
+            Ok(()) => match self.verdict(verifier) {
                 Ok(digest) => {
                     meta.digest = digest.or(meta.digest);
                     tell.send_modify(|progress| progress.readable = meta.len);
@@ -223,6 +222,7 @@ impl Receiving {
             End::Broken(error) => Err(error.clone()),
             End::Done | End::Disk => Ok(()),
         };
+        self.leave();
         tell.send_modify(|progress| progress.end = Some(end));
         failed
     }
@@ -308,11 +308,25 @@ impl Receiving {
         }
     }
 
+    fn verdict(&self, verifier: Verifier) -> Result<Option<Digest>> {
+        verifier.finish().inspect_err(|error| {
+            self.cache.inner.stats.corrupt.one();
+            tracing::warn!(upstream = self.remote.name(), object = %self.name, %error, "wrong bytes from upstream");
+        })
+    }
+
     fn links(&self, body: &[u8]) -> Option<Links> {
         self.asked.is_linked().then(|| links::action_result(body))
     }
 
+    fn leave(&self) {
+        self.cache.inner.fills.end(self.asked.id, self.remote.id(), &self.fill);
+    }
+
     fn tell(&self, phase: Phase) {
+        if !matches!(phase, Phase::Growing(_)) {
+            self.leave();
+        }
         self.fill.phase.send_replace(phase);
     }
 }

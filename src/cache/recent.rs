@@ -8,7 +8,6 @@ use std::hash::Hash;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::time::Instant;
 
 /// Keys that were noted less than `age` ago, at most `entries` of them.
 #[derive(Debug)]
@@ -19,11 +18,14 @@ pub(crate) struct Recent<K> {
     notes: Mutex<Notes<K>>,
 }
 
+/// A moment: time since boot. See [`super::clock::since_boot`].
+type Moment = Duration;
+
 #[derive(Debug)]
 struct Notes<K> {
-    at: HashMap<K, Instant>,
+    at: HashMap<K, Moment>,
     /// In order of noting. A key that was noted again has a later twin; the earlier one no longer matches `at`.
-    order: VecDeque<(Instant, K)>,
+    order: VecDeque<(Moment, K)>,
 }
 
 // === impl Recent ===
@@ -34,22 +36,22 @@ impl<K: Copy + Eq + Hash> Recent<K> {
         Self { entries, age, notes: Mutex::new(Notes { at: HashMap::new(), order: VecDeque::new() }) }
     }
 
-    /// Notes `key` as of now.
-    pub(crate) fn note(&self, key: K) {
+    /// Notes `key` as of `now`.
+    pub(crate) fn note(&self, key: K, now: Moment) {
         if self.entries == 0 {
             return;
         }
-        let now = Instant::now();
         let mut notes = self.notes.lock();
-        notes.at.insert(key, now);
-        notes.order.push_back((now, key));
+        if notes.at.insert(key, now) != Some(now) {
+            notes.order.push_back((now, key));
+        }
         notes.trim(now, self.entries, self.age);
     }
 
     /// Whether `key` was noted lately.
-    pub(crate) fn knows(&self, key: K) -> bool {
+    pub(crate) fn knows(&self, key: K, now: Moment) -> bool {
         let notes = self.notes.lock();
-        notes.at.get(&key).is_some_and(|at| at.elapsed() < self.age)
+        notes.at.get(&key).is_some_and(|at| now.saturating_sub(*at) < self.age)
     }
 
     /// Forgets `key`.
@@ -66,12 +68,12 @@ impl<K: Copy + Eq + Hash> Recent<K> {
 // === impl Notes ===
 
 impl<K: Copy + Eq + Hash> Notes<K> {
-    fn trim(&mut self, now: Instant, entries: usize, age: Duration) {
+    fn trim(&mut self, now: Moment, entries: usize, age: Duration) {
         while let Some(&(at, key)) = self.order.front() {
             let stale = self.at.get(&key) != Some(&at);
             // Twins of keys noted over and over must not outgrow the memory itself.
             let crowded = self.at.len() > entries || self.order.len() > entries.saturating_mul(2);
-            if !stale && !crowded && now.duration_since(at) < age {
+            if !stale && !crowded && now.saturating_sub(at) < age {
                 break;
             }
             self.order.pop_front();
@@ -86,35 +88,37 @@ impl<K: Copy + Eq + Hash> Notes<K> {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn what_is_older_than_the_age_is_forgotten() {
-        let recent = Recent::new(10, Duration::from_secs(2));
-        recent.note(1);
-        tokio::time::advance(Duration::from_millis(1999)).await;
-        assert!(recent.knows(1));
-        tokio::time::advance(Duration::from_millis(1)).await;
-        assert!(!recent.knows(1));
-        recent.note(2);
+    const fn s(seconds: u64) -> Moment {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn what_is_older_than_the_age_is_forgotten() {
+        let recent = Recent::new(10, s(2));
+        recent.note(1, s(10));
+        assert!(recent.knows(1, s(11)));
+        assert!(!recent.knows(1, s(12)));
+        recent.note(2, s(12));
         assert_eq!(recent.len(), 1, "the aged one was dropped");
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn at_the_bound_the_oldest_goes() {
-        let recent = Recent::new(3, Duration::from_secs(60));
+    #[test]
+    fn at_the_bound_the_oldest_goes() {
+        let recent = Recent::new(3, s(60));
         for key in 0..4 {
-            recent.note(key);
+            recent.note(key, s(key));
         }
-        assert!(!recent.knows(0));
-        assert!((1..4).all(|key| recent.knows(key)));
+        assert!(!recent.knows(0, s(4)));
+        assert!((1..4).all(|key| recent.knows(key, s(4))));
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn noting_again_renews_and_does_not_grow() {
-        let recent = Recent::new(3, Duration::from_secs(60));
-        for _ in 0..1000 {
-            recent.note(1);
+    #[test]
+    fn noting_again_renews_and_does_not_grow() {
+        let recent = Recent::new(3, s(60));
+        for now in 0..1000 {
+            recent.note(1, s(now));
         }
-        assert!(recent.knows(1));
+        assert!(recent.knows(1, s(1000)));
         assert!(recent.notes.lock().order.len() <= 6);
     }
 }

@@ -141,6 +141,7 @@ impl Cache {
 
     /// The queue in numbers.
     pub async fn queue_summary(&self) -> QueueSummary {
+        self.inner.queue.replayed().await;
         let (entries, bytes) = self.inner.queue.len();
         let oldest_ms = self.queue(1).await.first().map(|item| item.age_ms);
         QueueSummary { entries, bytes, oldest_ms }
@@ -148,6 +149,7 @@ impl Cache {
 
     /// The first rows of the queue, oldest first.
     pub async fn queue(&self, limit: usize) -> Vec<QueueItem> {
+        self.inner.queue.replayed().await;
         let mut items = Vec::new();
         for row in self.inner.queue.first(limit) {
             let Ok(Some(stored)) = self.inner.outbox.get_by_id(row.id).await else { continue };

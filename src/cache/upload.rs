@@ -65,7 +65,15 @@ impl Cache {
                 return Ending::Again { after: None, slower: false };
             }
         };
-        let Some(name) = stored.record.queue.as_ref().and_then(|(_, name)| ObjectName::parse(name)) else {
+        let name = match self.inner.outbox.object(row.id, row.generation, row.tag).await {
+            Ok(Some(name)) => name,
+            Ok(None) => return Ending::Ended,
+            Err(error) => {
+                tracing::warn!(entry = %row.id, %error, "the outbox can't be read");
+                return Ending::Again { after: None, slower: false };
+            }
+        };
+        let Some(name) = ObjectName::parse(&name) else {
             return self.ended(&stored, row, "its name can't be carried").await;
         };
         if stored.deleted {

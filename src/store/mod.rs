@@ -1,4 +1,47 @@
-//! The store engine (skeleton: signatures are final, bodies are not there yet).
+//! The store engine: a log of records, plain files for large bodies, an index in memory. Used twice, as cache and as
+//! outbox.
+//!
+//! # What it promises
+//! - A commit is one append: when the call returns the entry is visible and survives `kill -9`; with `sync`, the loss
+//!   of power. A draft that is dropped, a write that fails, a kill in between: nothing of it is seen.
+//! - Every byte it hands out has been checked against a checksum first. What is damaged is set aside and is a miss.
+//! - The newest commit of a key is the one that is found; a fill that was overtaken by a commit, a delete or a
+//!   `supersede` is refused.
+//! - A cache stays within its bounds: the least recently used go, exactly, across restarts too (a kill forgets the
+//!   last ten seconds of uses). The log is compacted behind.
+//! - The folder may be deleted while it runs: what was in it is gone, and it is made again.
+//!
+//! # What it leaves to others
+//! Digests (its checksums find damage, not lies), the lock on the folder and its `VERSION`, and what belongs in the
+//! queue. It never asks the network.
+//!
+//! # Where to look
+//! `record` and `segment` are the format; `log` appends, `recover` replays, `compact` rewrites; `index`, `evict` and
+//! `ledger` are what is known in memory; `commit` changes it, `read` and `blocks` answer, `draft` takes large bodies
+//! in; `tend` is the thread that keeps it in shape.
+
+mod adopt;
+mod blocks;
+mod commit;
+mod compact;
+mod disk;
+mod draft;
+mod evict;
+mod file;
+mod index;
+mod inner;
+mod ledger;
+mod log;
+mod quarantine;
+mod read;
+mod record;
+mod recover;
+mod segment;
+mod space;
+mod sync;
+mod tend;
+#[cfg(test)]
+mod tests;
 
 use std::ops::Range;
 use std::path::Path;
@@ -10,9 +53,12 @@ use bytes::Bytes;
 
 use crate::body::Body;
 use crate::entry::Meta;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::key::EntryId;
 use crate::links::Links;
+
+use self::commit::{Commit, Content};
+use self::inner::Inner;
 
 /// What the engine is used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,6 +130,11 @@ impl Generations {
     pub fn current(&self) -> Generation {
         Generation(self.0.load(Ordering::Relaxed))
     }
+
+    /// `seen` was given, by an earlier process.
+    fn raise(&self, seen: Generation) {
+        self.0.fetch_max(seen.0, Ordering::Relaxed);
+    }
 }
 
 /// Which upstream a queue row is for: a stable 64-bit name of it.
@@ -114,10 +165,12 @@ pub enum Guard<'a> {
     Unchanged(&'a Ticket),
 }
 
-/// Taken when a fill begins; see [`Guard::Unchanged`].
+/// Taken when a fill begins; see [`Guard::Unchanged`]. It is for one id of one store, and ends when dropped.
 #[derive(Debug)]
 pub struct Ticket {
-    _private: (),
+    inner: Arc<Inner>,
+    id: EntryId,
+    state: u64,
 }
 
 /// An entry that was found.
@@ -129,6 +182,15 @@ pub struct Stored {
     pub generation: Generation,
     /// A queued delete: the entry is absent here and is to be deleted upstream.
     pub deleted: bool,
+    found: Found,
+}
+
+/// Where the bytes of an entry are.
+#[derive(Debug, Clone)]
+enum Found {
+    Inline(Bytes),
+    File(Arc<read::Opened>, Arc<[u32]>),
+    Nothing,
 }
 
 /// A row of the queue.
@@ -184,288 +246,355 @@ pub struct Usage {
     pub compactions: u64,
 }
 
-/// One engine over one folder.
+/// One engine over one folder. A handle; cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Store {
-    _private: (),
-}
+pub struct Store(Arc<Inner>);
 
 /// A body that is being written; dropped, it never happened.
 #[derive(Debug)]
-pub struct Draft {
-    _private: (),
-}
+pub struct Draft(draft::Writing);
 
 /// Reads what a draft has flushed; stays valid after publish, rename and unlink.
 #[derive(Debug, Clone)]
-pub struct Tail {
-    _private: (),
+pub struct Tail(Arc<draft::Readable>);
+
+// === impl Store: look ===
+
+impl Store {
+    /// Opens a folder and starts replay on a thread of its own; look-ups wait for its end.
+    ///
+    /// # Errors
+    /// The folder can't be made or read.
+    pub fn open(dir: &Path, role: Role, settings: Settings, generations: Generations) -> Result<Self> {
+        Inner::open(dir, role, settings, generations).map(Self)
+    }
+
+    /// Waits for the end of replay.
+    ///
+    /// # Errors
+    /// Replay could not read the folder.
+    pub async fn ready(&self) -> Result<()> {
+        self.0.replayed.ready().await
+    }
+
+    /// The generation of an entry that is here and not a queued delete. No I/O, no touch; blocks while replay runs.
+    pub fn contains(&self, id: EntryId) -> Option<Generation> {
+        self.0.replayed.wait();
+        let index = self.0.index.lock();
+        index.peek(id).filter(|slot| !slot.is(record::DELETED)).map(|slot| slot.generation)
+    }
+
+    /// Like [`Store::contains`], but also for queued deletes.
+    pub fn generation(&self, id: EntryId) -> Option<Generation> {
+        self.0.replayed.wait();
+        self.0.index.lock().peek(id).map(|slot| slot.generation)
+    }
+
+    /// Looks an entry up, reads and checks its record, touches it. A queued delete is found too, and says so.
+    ///
+    /// # Errors
+    /// The disk can't be read. Damage is `Ok(None)`, as is another key with the same id.
+    pub async fn get(&self, id: EntryId, key: &[u8]) -> Result<Option<Stored>> {
+        self.ready().await?;
+        self.0.get(id, Some(key)).await
+    }
+
+    /// Like [`Store::get`] for those who know the id only: an uploader, a listing. Not a use of the entry.
+    ///
+    /// # Errors
+    /// The disk can't be read. Damage is `Ok(None)`.
+    pub async fn get_by_id(&self, id: EntryId) -> Result<Option<Stored>> {
+        self.ready().await?;
+        self.0.get(id, None).await
+    }
+
+    /// The bytes of an entry. A large body is read as it is polled; a damaged block ends it in `Corrupt`.
+    ///
+    /// # Errors
+    /// `Invalid` when `range` passes the end.
+    pub fn body(&self, stored: &Stored, range: Range<u64>) -> Result<Body> {
+        let len = stored.len();
+        if range.start > range.end || range.end > len {
+            return Err(Error::invalid(format!("bytes {range:?} of a body of {len}")));
+        }
+        Ok(match &stored.found {
+            Found::Nothing => Body::empty(),
+            Found::Inline(bytes) => Body::bytes(bytes.slice(range.start as usize..range.end as usize)),
+            Found::File(file, crcs) => {
+                let blocks = blocks::Blocks {
+                    inner: Arc::clone(&self.0),
+                    id: stored.record.id,
+                    generation: stored.generation,
+                    file: Arc::clone(file),
+                    crcs: Arc::clone(crcs),
+                    len,
+                    range: range.clone(),
+                };
+                Body::stream(range.end - range.start, blocks.stream())
+            }
+        })
+    }
+
+    /// All rows of the queue, by generation. Blocks while replay runs.
+    pub fn queued(&self) -> Vec<Queued> {
+        self.0.replayed.wait();
+        self.0.index.lock().queued()
+    }
+
+    /// The object name of a row of the queue; `None` when it has ended.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub async fn object(
+        &self,
+        id: EntryId,
+        generation: Generation,
+        tag: QueueTag,
+    ) -> Result<Option<Arc<str>>> {
+        self.ready().await?;
+        self.0.object(id, generation, tag).await
+    }
+
+    /// What the store holds and did. While replay runs, what is known so far.
+    pub fn usage(&self) -> Usage {
+        let inner = &self.0;
+        let free_bytes = inner.space.sample(inner.folders.root(), false).free;
+        let index = inner.index.lock();
+        let (segments, log_bytes, dead_bytes) = index.segments.totals();
+        Usage {
+            entries: index.len() as u64,
+            bytes: index.charged,
+            live_bytes: index.body_bytes,
+            draft_bytes: index.reserved,
+            segments,
+            log_bytes,
+            dead_bytes,
+            free_bytes,
+            queue_rows: index.queue_rows,
+            evictions: inner.counts.evictions.read(),
+            corrupt: inner.counts.corrupt.read(),
+            quarantined: inner.counts.quarantined.load(Ordering::Relaxed),
+            compactions: inner.counts.compactions.read(),
+        }
+    }
+
+    /// Whether there is room to write. Asks the filesystem at most once a second, or every 16 MiB.
+    pub fn room(&self) -> Room {
+        self.0.space.room(self.0.folders.root())
+    }
 }
 
-// The lint is off while the bodies are missing.
-#[expect(clippy::unused_async, unused_variables, reason = "skeleton")]
-mod skeleton {
-    use super::*;
+// === impl Store: change ===
 
-    impl Stored {
-        /// Bytes of the body.
-        pub fn len(&self) -> u64 {
-            self.record.meta.len
-        }
+impl Store {
+    /// Commits a small entry; `None` when the guard refused.
+    ///
+    /// # Errors
+    /// `NoSpace`, `TooLarge` over `inline_max`, `Mismatch` when `record.meta.len` is not the body's, or the disk's.
+    pub async fn put(&self, record: Record, body: Bytes, guard: Guard<'_>) -> Result<Option<Generation>> {
+        self.ready().await?;
+        let content = Content::Small(body);
+        let commit = Commit { record, content, unchanged: guard.state(), generation: None };
+        let committed = self.0.commit(commit)?;
+        self.0.synced().await?;
+        self.0.relieve().await;
+        Ok(committed)
+    }
 
-        /// Whether the body has no bytes.
-        pub fn is_empty(&self) -> bool {
-            self.len() == 0
-        }
+    /// Commits a queued delete: the entry is absent here, and is to be deleted upstream.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub async fn put_deleted(&self, record: Record) -> Result<Generation> {
+        self.ready().await?;
+        let record = Record { meta: Meta { len: 0, ..record.meta }, ..record };
+        let commit = Commit { record, content: Content::Deleted, unchanged: None, generation: None };
+        let committed = self.0.commit(commit)?;
+        self.0.synced().await?;
+        committed.ok_or_else(|| Error::new(Kind::Internal, "an unconditional commit was refused"))
+    }
 
-        /// The body, if it lies in the log and so is here already.
-        pub fn inline(&self) -> Option<&Bytes> {
-            unimplemented!()
+    /// Begins a large body.
+    ///
+    /// # Errors
+    /// `NoSpace` below `disk_floor`, or when `len` can't be made room for.
+    pub async fn draft(&self, len: Option<u64>) -> Result<Draft> {
+        self.ready().await?;
+        Draft::begin(&self.0, len).await
+    }
+
+    /// Queues an entry that is here for a further upstream; `false` when that generation is not here any more.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub async fn queue(
+        &self,
+        id: EntryId,
+        generation: Generation,
+        tag: QueueTag,
+        object: &str,
+    ) -> Result<bool> {
+        self.ready().await?;
+        let queued = self.0.queue(id, generation, tag, object)?;
+        self.0.synced().await?;
+        Ok(queued)
+    }
+
+    /// A row of the queue has ended; `false` when there was none.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub async fn done(&self, id: EntryId, generation: Generation, tag: QueueTag) -> Result<bool> {
+        self.ready().await?;
+        let done = self.0.done(id, generation, tag)?;
+        self.0.synced().await?;
+        Ok(done)
+    }
+
+    /// Removes an entry and its rows of the queue; with `only`, not if it is of another generation.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub async fn remove(&self, id: EntryId, only: Option<Generation>) -> Result<bool> {
+        self.ready().await?;
+        let removed = self.0.remove(id, only)?;
+        self.0.synced().await?;
+        Ok(removed)
+    }
+
+    /// A newer commit exists elsewhere: drops ours if it is older, and ends the tickets of `id`. Blocks while replay
+    /// runs.
+    pub fn supersede(&self, id: EntryId, generation: Generation) {
+        self.0.replayed.wait();
+        self.0.supersede(id, generation);
+    }
+
+    /// Takes note of the state of `id`; see [`Guard::Unchanged`].
+    pub fn begin(&self, id: EntryId) -> Ticket {
+        let state = self.0.index.lock().tickets.begin(id);
+        Ticket { inner: Arc::clone(&self.0), id, state }
+    }
+
+    /// Moves an entry of `from` here, generation kept, and removes it and its rows of the queue there. `None`: this
+    /// store has a newer one, and nothing was moved.
+    ///
+    /// # Errors
+    /// `NoSpace`, or the disk's; the entry is still in `from`.
+    pub async fn adopt(&self, from: &Self, stored: &Stored, record: Record) -> Result<Option<Generation>> {
+        self.ready().await?;
+        self.adopt_from(from, stored, record).await
+    }
+
+    /// Marks entries as just used. Blocks while replay runs.
+    pub fn touch(&self, ids: &[EntryId]) {
+        self.0.replayed.wait();
+        let mut index = self.0.index.lock();
+        for id in ids {
+            index.touch(*id);
         }
     }
 
-    impl Store {
-        /// Opens a folder and starts replay on a thread of its own; look-ups wait for its end.
-        ///
-        /// # Errors
-        /// The folder can't be made or read.
-        pub fn open(dir: &Path, role: Role, settings: Settings, generations: Generations) -> Result<Self> {
-            unimplemented!()
-        }
+    /// Entries that go last for the time that [`Settings::protect`] says; at most half of `disk`. Blocks while replay
+    /// runs.
+    pub fn protect(&self, ids: &[EntryId]) {
+        self.0.replayed.wait();
+        let now = self.0.now();
+        let until = now.saturating_add(self.0.settings.protect.as_secs() as u32);
+        self.0.index.lock().protect(ids, now, until);
+    }
+}
 
-        /// Waits for the end of replay.
-        ///
-        /// # Errors
-        /// Replay could not read the folder.
-        pub async fn ready(&self) -> Result<()> {
-            unimplemented!()
-        }
+// === impl Store: keep in shape ===
 
-        /// The generation of an entry that is here and not a queued delete. No I/O, no touch.
-        pub fn contains(&self, id: EntryId) -> Option<Generation> {
-            unimplemented!()
+impl Store {
+    /// Ends: touches are written and the log is sealed, so that the next start is quick. Writes fail from then on.
+    pub async fn close(&self) {
+        if self.ready().await.is_err() {
+            return;
         }
-
-        /// Like [`Store::contains`], but also for queued deletes.
-        pub fn generation(&self, id: EntryId) -> Option<Generation> {
-            unimplemented!()
-        }
-
-        /// Looks an entry up, reads and checks its record, touches it.
-        ///
-        /// # Errors
-        /// The disk can't be read. Damage is `Ok(None)`.
-        pub async fn get(&self, id: EntryId, key: &[u8]) -> Result<Option<Stored>> {
-            unimplemented!()
-        }
-
-        /// Like [`Store::get`] for callers that know the id only: an uploader, a listing. Not a use of it.
-        ///
-        /// # Errors
-        /// The disk can't be read. Damage is `Ok(None)`.
-        pub async fn get_by_id(&self, id: EntryId) -> Result<Option<Stored>> {
-            let _ = id;
-            unimplemented!()
-        }
-
-        /// The bytes of an entry.
-        ///
-        /// # Errors
-        /// `Invalid` when `range` passes the end.
-        pub fn body(&self, stored: &Stored, range: Range<u64>) -> Result<Body> {
-            unimplemented!()
-        }
-
-        /// Commits a small entry; `None` when the guard refused.
-        ///
-        /// # Errors
-        /// `NoSpace`, `TooLarge` over `inline_max`, or the disk's.
-        pub async fn put(&self, record: Record, body: Bytes, guard: Guard<'_>) -> Result<Option<Generation>> {
-            unimplemented!()
-        }
-
-        /// Begins a large body.
-        ///
-        /// # Errors
-        /// `NoSpace` below `disk_floor`, or when `len` can't be made room for.
-        pub async fn draft(&self, len: Option<u64>) -> Result<Draft> {
-            unimplemented!()
-        }
-
-        /// Commits a queued delete.
-        ///
-        /// # Errors
-        /// The disk's.
-        pub async fn put_deleted(&self, record: Record) -> Result<Generation> {
-            unimplemented!()
-        }
-
-        /// Queues an entry that is here for a further upstream; `false` when that generation is not here any more.
-        ///
-        /// # Errors
-        /// The disk's.
-        pub async fn queue(
-            &self,
-            id: EntryId,
-            generation: Generation,
-            tag: QueueTag,
-            object: &str,
-        ) -> Result<bool> {
-            unimplemented!()
-        }
-
-        /// A row of the queue has ended; `false` when there was none.
-        ///
-        /// # Errors
-        /// The disk's.
-        pub async fn done(&self, id: EntryId, generation: Generation, tag: QueueTag) -> Result<bool> {
-            unimplemented!()
-        }
-
-        /// The object name of a row of the queue; `None` when it has ended.
-        ///
-        /// # Errors
-        /// The disk's.
-        pub async fn object(
-            &self,
-            id: EntryId,
-            generation: Generation,
-            tag: QueueTag,
-        ) -> Result<Option<Arc<str>>> {
-            unimplemented!()
-        }
-
-        /// Removes an entry; with `only`, not if it is of another generation.
-        ///
-        /// # Errors
-        /// The disk's.
-        pub async fn remove(&self, id: EntryId, only: Option<Generation>) -> Result<bool> {
-            unimplemented!()
-        }
-
-        /// A newer commit exists elsewhere: drops ours if it is older, and ends the tickets of `id`.
-        pub fn supersede(&self, id: EntryId, generation: Generation) {
-            unimplemented!()
-        }
-
-        /// Takes note of the state of `id`; see [`Guard::Unchanged`].
-        pub fn begin(&self, id: EntryId) -> Ticket {
-            unimplemented!()
-        }
-
-        /// Moves an entry of `from` here, generation kept, and removes it there. `None`: this store has a newer one,
-        /// and nothing was moved.
-        ///
-        /// # Errors
-        /// `NoSpace`, or the disk's; the entry is still in `from`.
-        pub async fn adopt(
-            &self,
-            from: &Store,
-            stored: &Stored,
-            record: Record,
-        ) -> Result<Option<Generation>> {
-            unimplemented!()
-        }
-
-        /// All rows of the queue, by generation.
-        pub fn queued(&self) -> Vec<Queued> {
-            unimplemented!()
-        }
-
-        /// Marks entries as just used.
-        pub fn touch(&self, ids: &[EntryId]) {
-            unimplemented!()
-        }
-
-        /// Entries that go last for a while.
-        pub fn protect(&self, ids: &[EntryId]) {
-            unimplemented!()
-        }
-
-        /// What the store holds and did.
-        pub fn usage(&self) -> Usage {
-            unimplemented!()
-        }
-
-        /// Whether there is room to write.
-        pub fn room(&self) -> Room {
-            unimplemented!()
-        }
-
-        /// Ends: touches are written and the log is sealed, so that the next start is quick.
-        pub async fn close(&self) {
-            unimplemented!()
-        }
-
-        /// Writes the recency of entries touched since the last time.
-        pub fn flush_touches(&self) {
-            unimplemented!()
-        }
-
-        /// Evicts until the store is within its bounds; says how many went.
-        pub fn evict_once(&self) -> u64 {
-            unimplemented!()
-        }
-
-        /// Compacts or deletes one segment that is worth it; `false` when there is none.
-        pub fn compact_once(&self) -> bool {
-            unimplemented!()
-        }
-
-        /// Removes files without a record and drafts of processes that are gone.
-        pub fn sweep_once(&self) {
-            unimplemented!()
-        }
+        let inner = Arc::clone(&self.0);
+        let closed = tokio::task::spawn_blocking(move || {
+            inner.flush_touches();
+            inner.graves.fill();
+            let mut tail = inner.tail.lock();
+            if let Err(error) = tail.seal(&inner.index) {
+                tracing::warn!(%error, "the log is not sealed; the next start reads more of it");
+            }
+            tail.close();
+            inner.bell.ring();
+        });
+        // A panic there has been reported, and a store that isn't closed well is replayed all the same.
+        let _ = closed.await;
+        let _ = self.0.synced().await;
     }
 
-    impl Draft {
-        /// Takes the next bytes.
-        ///
-        /// # Errors
-        /// `NoSpace`, or the disk's.
-        pub async fn write(&mut self, bytes: Bytes) -> Result<()> {
-            unimplemented!()
-        }
-
-        /// All bytes taken are readable by tails when this returns.
-        ///
-        /// # Errors
-        /// `NoSpace`, or the disk's.
-        pub async fn flush(&mut self) -> Result<()> {
-            unimplemented!()
-        }
-
-        /// Bytes taken.
-        pub fn written(&self) -> u64 {
-            unimplemented!()
-        }
-
-        /// The announced length.
-        pub fn len_hint(&self) -> Option<u64> {
-            unimplemented!()
-        }
-
-        /// A reader of what is flushed.
-        pub fn tail(&self) -> Tail {
-            unimplemented!()
-        }
-
-        /// Makes the draft an entry; `None` when the guard refused. `record.meta.len` must be what was written.
-        ///
-        /// # Errors
-        /// `Mismatch` for another length, `NoSpace`, or the disk's.
-        pub async fn publish(self, record: Record, guard: Guard<'_>) -> Result<Option<Generation>> {
-            unimplemented!()
-        }
+    /// Writes the recency of entries used since the last time. See [`Settings::background`].
+    pub fn flush_touches(&self) {
+        self.0.replayed.wait();
+        self.0.flush_touches();
     }
 
-    impl Tail {
-        /// Up to `max` flushed bytes from `offset` on; empty where nothing is flushed yet.
-        ///
-        /// # Errors
-        /// The disk's.
-        pub async fn read_at(&self, offset: u64, max: usize) -> Result<Bytes> {
-            unimplemented!()
+    /// Evicts until the store is within its bounds; says how many went. See [`Settings::background`].
+    pub fn evict_once(&self) -> u64 {
+        self.0.replayed.wait();
+        self.0.evict()
+    }
+
+    /// Compacts or deletes one segment that is worth it; `false` when there is none. See [`Settings::background`].
+    pub fn compact_once(&self) -> bool {
+        self.0.replayed.wait();
+        self.0.compact(false).is_some()
+    }
+
+    /// Removes files without a record and drafts of processes that are gone. See [`Settings::background`].
+    pub fn sweep_once(&self) {
+        self.0.replayed.wait();
+        self.0.sweep();
+    }
+}
+
+// === impl Stored ===
+
+impl Stored {
+    fn new(record: Record, generation: Generation, found: Found) -> Self {
+        let deleted = matches!(found, Found::Nothing);
+        Self { record: Arc::new(record), generation, deleted, found }
+    }
+
+    /// Bytes of the body.
+    pub fn len(&self) -> u64 {
+        self.record.meta.len
+    }
+
+    /// Whether the body has no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The body, if it lies in the log and so is here already.
+    pub fn inline(&self) -> Option<&Bytes> {
+        match &self.found {
+            Found::Inline(bytes) => Some(bytes),
+            Found::File(..) | Found::Nothing => None,
         }
+    }
+}
+
+// === impl Guard ===
+
+impl Guard<'_> {
+    fn state(&self) -> Option<u64> {
+        match self {
+            Self::Always => None,
+            Self::Unchanged(ticket) => Some(ticket.state),
+        }
+    }
+}
+
+// === impl Ticket ===
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.inner.index.lock().tickets.end(self.id);
     }
 }

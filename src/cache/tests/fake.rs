@@ -19,8 +19,8 @@ use crate::key::{Layout, Namespace, Naming, ObjectName, Owner, Scope, Space, Ups
 use crate::stats::Stats;
 use crate::store::{self, Generations, Role, Store};
 use crate::upstream::{
-    Direction, Failure, Fault, GetOptions, Got, Listed, Looked, Object, ObjectMeta, PutDone, PutIf, PutOptions, Remote, Runtime,
-    Source, Upstream,
+    Direction, Failure, Fault, GetOptions, Got, Listed, Looked, Object, ObjectMeta, PutDone, PutIf,
+    PutOptions, Remote, Runtime, Source, Upstream,
 };
 
 /// An action-result space, as the Bazel frontend's.
@@ -75,6 +75,7 @@ pub(crate) struct Bench {
     pub(crate) cache: Cache,
     pub(crate) fake: Arc<Fake>,
     pub(crate) dir: Arc<tempfile::TempDir>,
+    scope: Scope,
     runtime: Runtime,
 }
 
@@ -178,11 +179,7 @@ impl Fake {
 }
 
 impl Upstream for Fake {
-    fn get<'a>(
-        &'a self,
-        name: &'a ObjectName,
-        options: &'a GetOptions,
-    ) -> BoxFuture<'a, Result<Got, Fault>> {
+    fn get<'a>(&'a self, name: &'a ObjectName, options: &'a GetOptions) -> BoxFuture<'a, Result<Got, Fault>> {
         Box::pin(async move {
             self.gets.fetch_add(1, Ordering::Relaxed);
             self.answer().await;
@@ -270,7 +267,11 @@ impl Bench {
         Self::at(Arc::new(tempfile::tempdir().expect("a folder")), Arc::clone(&self.fake), |_| {})
     }
 
-    pub(crate) fn at(dir: Arc<tempfile::TempDir>, fake: Arc<Fake>, change: impl FnOnce(&mut Settings)) -> Self {
+    pub(crate) fn at(
+        dir: Arc<tempfile::TempDir>,
+        fake: Arc<Fake>,
+        change: impl FnOnce(&mut Settings),
+    ) -> Self {
         let mut settings = Settings { first_byte: Duration::from_secs(5), ..Settings::default() };
         change(&mut settings);
         let runtime = Runtime::new().expect("a runtime");
@@ -284,7 +285,8 @@ impl Bench {
             siblings: vec![TURBO],
             stats: Arc::new(Stats::default()),
         };
-        Self { cache: Cache::new(settings, parts), fake, dir, runtime }
+        let scope = Scope { owner: Owner(0), namespace: Namespace::none(), upstream: Some(UpstreamId(0)) };
+        Self { cache: Cache::new(settings, parts), fake, dir, scope, runtime }
     }
 
     /// As after `kill -9`: nothing is closed. Then started again on the same folders.
@@ -296,8 +298,13 @@ impl Bench {
         Self::at(dir, fake, change)
     }
 
-    pub(crate) fn scope(&self) -> Scope {
-        Scope { owner: Owner(0), namespace: Namespace::none(), upstream: Some(UpstreamId(0)) }
+    pub(crate) fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// Waits until the queue that the outbox held at start is known.
+    pub(crate) async fn replayed(&self) {
+        self.cache.inner.queue.replayed().await;
     }
 
     /// Waits until nothing is queued.
@@ -311,6 +318,13 @@ impl Bench {
 
 fn open(dir: &Path, role: Role, generations: &Generations) -> Store {
     std::fs::create_dir_all(dir).expect("a folder");
-    let settings = store::Settings { disk: 1 << 30, disk_keep_free: 0, disk_floor: 0, ..store::Settings::default() };
+    // Without threads of its own: a killed store must not go on beside the next one over the same folder.
+    let settings = store::Settings {
+        disk: 1 << 30,
+        disk_keep_free: 0,
+        disk_floor: 0,
+        background: false,
+        ..store::Settings::default()
+    };
     Store::open(dir, role, settings, generations.clone()).expect("a store")
 }

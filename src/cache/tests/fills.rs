@@ -7,8 +7,8 @@ use futures_util::StreamExt as _;
 
 use super::fake::{AC, BLOB, Weather};
 use super::*;
-use crate::key::{Layout, Naming};
 use crate::entry::Tier;
+use crate::key::{Layout, Naming};
 
 const LARGE: usize = 40 << 20;
 
@@ -165,7 +165,7 @@ async fn a_range_far_ahead_of_a_fill_is_a_request_of_its_own() {
     bench.fake.pieces.add_permits(4);
     let _first = bench.hit(&content(&body)).await.expect("a hit");
     let range = ByteRange::Last(1000);
-    let far = bench.cache.get(&bench.scope(), &content(&body), range).await.expect("fine").expect("a hit");
+    let far = bench.cache.get(bench.scope(), &content(&body), range).await.expect("fine").expect("a hit");
     bench.fake.pieces.add_permits(1 << 20);
     assert_eq!(far.body.collect(1000).await.ok(), Some(body.slice(LARGE - 1000..)));
     assert_eq!(bench.fake.gets.load(Ordering::Relaxed), 2);
@@ -175,7 +175,7 @@ async fn a_range_far_ahead_of_a_fill_is_a_request_of_its_own() {
 async fn a_range_outside_the_body_is_the_callers_error() {
     let bench = Bench::new(|_| {});
     bench.put(&named(BLOB, "x"), b"four").await;
-    let get = bench.cache.get(&bench.scope(), &named(BLOB, "x"), ByteRange::From(4)).await;
+    let get = bench.cache.get(bench.scope(), &named(BLOB, "x"), ByteRange::From(4)).await;
     assert_eq!(get.expect_err("416").kind(), Kind::Invalid);
 }
 

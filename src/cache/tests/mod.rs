@@ -8,9 +8,9 @@ mod puts;
 use bytes::Bytes;
 
 use super::*;
+use crate::digest::{Digest, Function};
 use crate::entry::{Attrs, ByteRange, Claim, Hit};
 use crate::key::Name;
-use crate::digest::{Digest, Function};
 use fake::Bench;
 
 fn named(space: Space, name: &str) -> Key {
@@ -35,7 +35,7 @@ impl Bench {
 
     async fn put_with(&self, key: &Key, body: &[u8], attrs: Attrs) -> Committed {
         let claim = Claim { len: Some(body.len() as u64), digest: None };
-        let put = self.cache.put(&self.scope(), key.clone(), claim, attrs, Precondition::None);
+        let put = self.cache.put(self.scope(), key.clone(), claim, attrs, Precondition::None);
         let mut put = put.await.expect("it is let in");
         for piece in body.chunks(10_000) {
             put.write(Bytes::copy_from_slice(piece)).await.expect("it is taken");
@@ -44,7 +44,7 @@ impl Bench {
     }
 
     async fn hit(&self, key: &Key) -> Option<Hit> {
-        self.cache.get(&self.scope(), key, ByteRange::Full).await.expect("no range, no error")
+        self.cache.get(self.scope(), key, ByteRange::Full).await.expect("no range, no error")
     }
 
     async fn get(&self, key: &Key) -> Option<Bytes> {

@@ -70,12 +70,12 @@ async fn a_body_that_is_not_what_was_claimed_is_refused_and_nothing_is_left() {
         let body = noise(len);
         let key = content(b"something else");
         let claim = Claim { len: Some(len as u64), digest: None };
-        let put = bench.cache.put(&bench.scope(), key.clone(), claim, Attrs::default(), Precondition::None);
+        let put = bench.cache.put(bench.scope(), key.clone(), claim, Attrs::default(), Precondition::None);
         let mut put = put.await.expect("let in");
         put.write(body.clone()).await.expect("taken");
         assert_eq!(put.commit().await.expect_err("refused").kind(), Kind::Mismatch);
         assert_eq!(bench.get(&key).await, None);
-        let put = bench.cache.put(&bench.scope(), content(&body), claim, Attrs::default(), Precondition::None);
+        let put = bench.cache.put(bench.scope(), content(&body), claim, Attrs::default(), Precondition::None);
         let mut put = put.await.expect("let in");
         put.write(body.slice(1..)).await.expect("taken");
         assert_eq!(put.commit().await.expect_err("refused").kind(), Kind::Mismatch);
@@ -124,9 +124,16 @@ async fn a_full_queue_sheds_and_keeps_locally() {
 async fn over_entry_max_is_too_large_announced_or_not() {
     let bench = Bench::new(|settings| settings.entry_max = 100);
     let claim = Claim { len: Some(101), digest: None };
-    let put = bench.cache.put(&bench.scope(), named(BLOB, "x"), claim, Attrs::default(), Precondition::None).await;
+    let put =
+        bench.cache.put(bench.scope(), named(BLOB, "x"), claim, Attrs::default(), Precondition::None).await;
     assert_eq!(put.expect_err("refused").kind(), Kind::TooLarge);
-    let put = bench.cache.put(&bench.scope(), named(BLOB, "x"), Claim::default(), Attrs::default(), Precondition::None);
+    let put = bench.cache.put(
+        bench.scope(),
+        named(BLOB, "x"),
+        Claim::default(),
+        Attrs::default(),
+        Precondition::None,
+    );
     let mut put = put.await.expect("let in");
     assert_eq!(put.write(noise(101)).await.expect_err("refused").kind(), Kind::TooLarge);
 }
@@ -183,7 +190,7 @@ async fn a_delete_is_seen_at_once_and_goes_upstream() {
     bench.put(&named(BLOB, "x"), b"x").await;
     bench.drained().await;
     bench.fake.hold_answers();
-    assert!(bench.cache.delete(&bench.scope(), &named(BLOB, "x"), Precondition::None).await.expect("deleted"));
+    assert!(bench.cache.delete(bench.scope(), &named(BLOB, "x"), Precondition::None).await.expect("deleted"));
     assert_eq!(bench.get(&named(BLOB, "x")).await, None, "although the upstream still has it");
     bench.fake.answers.add_permits(100);
     bench.drained().await;
@@ -207,7 +214,8 @@ async fn preconditions_hold_against_what_is_upstream_too() {
     let bench = Bench::new(|_| {});
     bench.fake.set("blob/x", "theirs");
     let claim = Claim::default();
-    let put = |condition| bench.cache.put(&bench.scope(), named(BLOB, "x"), claim, Attrs::default(), condition);
+    let put =
+        |condition| bench.cache.put(bench.scope(), named(BLOB, "x"), claim, Attrs::default(), condition);
     assert_eq!(put(Precondition::Absent).await.expect_err("it is there").kind(), Kind::Precondition);
     assert!(put(Precondition::Exists).await.is_ok());
     let wrong = Precondition::Matches(vec!["nope".into()]);

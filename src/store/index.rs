@@ -1,0 +1,416 @@
+//! The index: which entries there are, where they lie, and in which order they go.
+//!
+//! Pure: no I/O and no clock (callers say what time it is). It lives behind one leaf mutex: while it is held no other
+//! lock is taken. About 116 bytes an entry: a node of the list, and a slot of the table at half load.
+//!
+//! # Order
+//! Exact: the list is ordered by last use, and every use gives the entry the next *tick*. Ticks are what the log
+//! keeps, so that replaying rows by tick brings back the same order and the same last word on every id.
+//!
+//! # What an entry is charged
+//! `disk` bounds what lies on disk, and that is more than the bytes of the bodies: a file takes up whole 4 KiB blocks
+//! besides its record; a small entry's record is charged 4/3, because a quarter of the log may be dead.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hash, Hasher};
+use std::num::NonZeroUsize;
+
+use lru::LruCache;
+
+use super::evict::{Protected, Tickets};
+use super::ledger::Segments;
+use super::record::{LARGE, QUEUED, What};
+use super::segment::{ROW_LEN, Row};
+use super::{Generation, QueueTag, Queued};
+use crate::key::EntryId;
+
+/// The entry was used since its recency was last written. In memory only.
+const DIRTY: u8 = 8;
+
+/// Where a record lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) segment: u32,
+    pub(super) offset: u32,
+    pub(super) length: u32,
+}
+
+/// What the index knows of an entry: 40 bytes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Slot {
+    pub(super) generation: Generation,
+    pub(super) tick: u64,
+    /// Length of the body (40 bits), which tag its own queue row is for (16), flags (8).
+    packed: u64,
+    pub(super) place: Place,
+    /// Goes last until then, in seconds since the store was opened.
+    pub(super) until: u32,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Index {
+    slots: LruCache<Id, Slot, BuildHasherDefault<IdHasher>>,
+    pub(super) segments: Segments,
+    tick: u64,
+    /// The bound of `charged` and `reserved` together.
+    pub(super) disk: u64,
+    pub(super) charged: u64,
+    pub(super) body_bytes: u64,
+    /// What drafts have reserved.
+    pub(super) reserved: u64,
+    pub(super) queue_rows: u64,
+    pub(super) tickets: Tickets,
+    pub(super) protected: Protected,
+    dirty: Vec<EntryId>,
+    tags: Vec<QueueTag>,
+    further: HashMap<u128, Vec<Further>>,
+}
+
+/// A row of the queue beyond the put's own.
+#[derive(Debug, Clone, Copy)]
+struct Further {
+    tag: QueueTag,
+    place: Place,
+}
+
+/// An [`EntryId`] with the alignment of a `u64`: saves 8 bytes a node.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Id([u64; 2]);
+
+/// Ids are hashes already.
+#[derive(Debug, Default)]
+struct IdHasher(u64);
+
+/// Recency waits in memory for at most this many entries; of more, the uses since the last flush are forgotten at
+/// the next start.
+const DIRTY_MAX: usize = 256 << 10;
+
+// === impl Slot ===
+
+impl Slot {
+    pub(super) fn is(&self, flag: u8) -> bool {
+        self.packed as u8 & flag != 0
+    }
+
+    pub(super) fn body_len(&self) -> u64 {
+        self.packed >> 24
+    }
+
+    fn set(&mut self, flag: u8, on: bool) {
+        self.packed = if on { self.packed | u64::from(flag) } else { self.packed & !u64::from(flag) };
+    }
+
+    fn tag_number(&self) -> usize {
+        usize::from((self.packed >> 8) as u16)
+    }
+
+    pub(super) fn charge(&self) -> u64 {
+        let record = u64::from(self.place.length) + ROW_LEN as u64;
+        if self.is(LARGE) { self.body_len().next_multiple_of(4096) + record } else { record * 4 / 3 }
+    }
+}
+
+impl Place {
+    /// What the record costs its segment: itself and its row in the footer.
+    pub(super) fn cost(self) -> u64 {
+        u64::from(self.length) + ROW_LEN as u64
+    }
+}
+
+// === impl Index: entries ===
+
+impl Index {
+    pub(super) fn new(disk: u64) -> Self {
+        Self {
+            slots: LruCache::unbounded_with_hasher(BuildHasherDefault::default()),
+            segments: Segments::default(),
+            tick: 0,
+            disk,
+            charged: 0,
+            body_bytes: 0,
+            reserved: 0,
+            queue_rows: 0,
+            tickets: Tickets::default(),
+            protected: Protected::default(),
+            dirty: Vec::new(),
+            tags: Vec::new(),
+            further: HashMap::new(),
+        }
+    }
+
+    /// Makes an empty index fit for this many entries, so that replay doesn't grow its table step by step.
+    pub(super) fn expect(&mut self, entries: usize) {
+        if let Some(entries) = NonZeroUsize::new(entries) {
+            self.slots = LruCache::with_hasher(entries, BuildHasherDefault::default());
+        }
+    }
+
+    /// Ends what [`Index::expect`] began: no bound on the number of entries.
+    pub(super) fn replayed(&mut self) {
+        self.slots.resize(NonZeroUsize::MAX);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub(super) fn next_tick(&mut self) -> u64 {
+        self.tick += 1;
+        self.tick
+    }
+
+    /// The entry, without using it.
+    pub(super) fn peek(&self, id: EntryId) -> Option<&Slot> {
+        self.slots.peek(&Id::from(id))
+    }
+
+    /// Uses the entry: it goes last now, and its recency is to be written.
+    pub(super) fn touch(&mut self, id: EntryId) -> Option<Slot> {
+        let tick = self.tick + 1;
+        let slot = self.slots.get_mut(&Id::from(id))?;
+        self.tick = tick;
+        slot.tick = tick;
+        if !slot.is(DIRTY) && self.dirty.len() < DIRTY_MAX {
+            slot.set(DIRTY, true);
+            self.dirty.push(id);
+        }
+        Some(*slot)
+    }
+
+    /// The entries whose recency is to be written.
+    pub(super) fn take_dirty(&mut self) -> Vec<(EntryId, u64)> {
+        let mut touches = Vec::with_capacity(self.dirty.len());
+        for id in std::mem::take(&mut self.dirty) {
+            if let Some(slot) = self.slots.peek_mut(&Id::from(id)).filter(|slot| slot.is(DIRTY)) {
+                slot.set(DIRTY, false);
+                touches.push((id, slot.tick));
+            }
+        }
+        touches.sort_unstable_by_key(|(_, tick)| *tick);
+        touches
+    }
+
+    /// Makes a put the last word on its id, unless there is a newer one. Returns what it replaced.
+    pub(super) fn insert(&mut self, row: &Row, segment: u32) -> Option<Slot> {
+        let tag = if row.flags & QUEUED != 0 { self.tag_number(row.tag) } else { 0 };
+        let place = Place { segment, offset: row.offset, length: row.length };
+        let packed = row.body << 24 | (tag as u64) << 8 | u64::from(row.flags & !DIRTY);
+        let slot = Slot { generation: row.generation, tick: row.tick, packed, place, until: 0 };
+        self.tick = self.tick.max(row.tick);
+        let old = self.slots.put(Id::from(row.id), slot);
+        if let Some(old) = old.filter(|old| old.generation > slot.generation) {
+            self.slots.put(Id::from(row.id), old);
+            return None;
+        }
+        if let Some(old) = &old {
+            self.unaccount(row.id, old);
+        }
+        self.charged += slot.charge();
+        self.body_bytes += slot.body_len();
+        self.queue_rows += u64::from(slot.is(QUEUED));
+        self.segments.live(place, true);
+        old
+    }
+
+    /// Forgets an entry and its rows of the queue.
+    pub(super) fn remove(&mut self, id: EntryId) -> Option<Slot> {
+        let slot = self.slots.pop(&Id::from(id))?;
+        self.unaccount(id, &slot);
+        Some(slot)
+    }
+
+    fn unaccount(&mut self, id: EntryId, slot: &Slot) {
+        self.charged -= slot.charge();
+        self.body_bytes -= slot.body_len();
+        self.queue_rows -= u64::from(slot.is(QUEUED));
+        self.segments.live(slot.place, false);
+        if slot.until > 0 {
+            self.protected.lose(slot);
+        }
+        if self.further.is_empty() {
+            return;
+        }
+        for further in self.further.remove(&id.0).into_iter().flatten() {
+            self.queue_rows -= 1;
+            self.segments.live(further.place, false);
+        }
+    }
+
+    /// Follows a record that compaction has moved; `false` when the entry has changed meanwhile.
+    pub(super) fn repoint(&mut self, id: EntryId, from: Place, to: Place) -> bool {
+        let Some(slot) = self.slots.peek_mut(&Id::from(id)).filter(|slot| slot.place == from) else {
+            return false;
+        };
+        // A copy is as long as what it was copied from, so the charge is the same.
+        slot.place = to;
+        self.segments.live(from, false);
+        self.segments.live(to, true);
+        true
+    }
+
+    /// Forgets everything: the folder is gone.
+    pub(super) fn clear(&mut self) {
+        let (tick, reserved) = (self.tick, self.reserved);
+        let (mut tickets, tags) = (std::mem::take(&mut self.tickets), std::mem::take(&mut self.tags));
+        tickets.change_all();
+        *self = Self { tick, reserved, tickets, tags, ..Self::new(self.disk) };
+    }
+
+    /// The entry that goes next.
+    pub(super) fn oldest(&self) -> Option<(EntryId, Slot)> {
+        self.slots.peek_lru().map(|(id, slot)| (EntryId::from(*id), *slot))
+    }
+
+    /// Until when an entry goes last.
+    pub(super) fn until(&mut self, id: EntryId) -> Option<(u64, &mut u32)> {
+        self.slots.peek_mut(&Id::from(id)).map(|slot| (slot.charge(), &mut slot.until))
+    }
+
+    // === replay ===
+
+    /// Applies a row. Rows come by tick.
+    pub(super) fn replay(&mut self, row: &Row, holder: u32) {
+        self.tick = self.tick.max(row.tick);
+        match row.what {
+            What::Put => drop(self.insert(row, holder)),
+            What::Deleted => {
+                if self.peek(row.id).is_some_and(|slot| slot.generation <= row.generation) {
+                    self.remove(row.id);
+                }
+            }
+            What::Queue => {
+                let place = Place { segment: holder, offset: row.offset, length: row.length };
+                self.queue(row.id, row.generation, row.tag, place);
+            }
+            What::Done => drop(self.done(row.id, row.generation, row.tag)),
+            What::Touched => {}
+        }
+    }
+
+    /// Applies a touch. They come by tick, among the rows.
+    pub(super) fn replay_touch(&mut self, id: EntryId, tick: u64) {
+        self.tick = self.tick.max(tick);
+        if let Some(slot) = self.slots.get_mut(&Id::from(id)) {
+            slot.tick = tick;
+        }
+    }
+}
+
+// === impl Index: queue ===
+
+impl Index {
+    /// Adds a row of the queue; `false` when that generation is not here, or has the row.
+    pub(super) fn queue(&mut self, id: EntryId, generation: Generation, tag: QueueTag, place: Place) -> bool {
+        if self.peek(id).is_none_or(|slot| slot.generation != generation) || self.row(id, tag).is_some() {
+            return false;
+        }
+        self.further.entry(id.0).or_default().push(Further { tag, place });
+        self.queue_rows += 1;
+        self.segments.live(place, true);
+        true
+    }
+
+    /// Where the record of a row of the queue lies.
+    pub(super) fn row(&self, id: EntryId, tag: QueueTag) -> Option<Place> {
+        let slot = self.peek(id)?;
+        if slot.is(QUEUED) && self.tags.get(slot.tag_number()) == Some(&tag) {
+            return Some(slot.place);
+        }
+        self.further.get(&id.0)?.iter().find(|further| further.tag == tag).map(|further| further.place)
+    }
+
+    /// Ends a row of the queue; says which segment has its record.
+    pub(super) fn done(&mut self, id: EntryId, generation: Generation, tag: QueueTag) -> Option<u32> {
+        let slot = self.slots.peek_mut(&Id::from(id)).filter(|slot| slot.generation == generation)?;
+        if slot.is(QUEUED) && self.tags.get(slot.tag_number()) == Some(&tag) {
+            slot.set(QUEUED, false);
+            self.queue_rows -= 1;
+            return Some(slot.place.segment);
+        }
+        let rows = self.further.get_mut(&id.0)?;
+        let ended = rows.swap_remove(rows.iter().position(|further| further.tag == tag)?);
+        if rows.is_empty() {
+            self.further.remove(&id.0);
+        }
+        self.queue_rows -= 1;
+        self.segments.live(ended.place, false);
+        Some(ended.place.segment)
+    }
+
+    /// Follows the record of a further row that compaction has moved.
+    pub(super) fn repoint_row(&mut self, id: EntryId, from: Place, to: Place) -> bool {
+        let rows = self.further.get_mut(&id.0).into_iter().flatten();
+        let Some(row) = rows.into_iter().find(|further| further.place == from) else { return false };
+        row.place = to;
+        self.segments.live(from, false);
+        self.segments.live(to, true);
+        true
+    }
+
+    /// All rows of the queue, by generation.
+    pub(super) fn queued(&self) -> Vec<Queued> {
+        let mut rows = Vec::with_capacity(self.queue_rows as usize);
+        let row = |id: &Id, slot: &Slot, tag| Queued {
+            id: EntryId::from(*id),
+            generation: slot.generation,
+            tag,
+            bytes: slot.body_len(),
+        };
+        for (id, slot) in self.slots.iter().filter(|(_, slot)| slot.is(QUEUED)) {
+            rows.extend(self.tags.get(slot.tag_number()).map(|tag| row(id, slot, *tag)));
+        }
+        for (id, further) in &self.further {
+            let id = Id::from(EntryId(*id));
+            let Some(slot) = self.slots.peek(&id) else { continue };
+            rows.extend(further.iter().map(|further| row(&id, slot, further.tag)));
+        }
+        rows.sort_unstable_by_key(|row| (row.generation, row.tag));
+        rows
+    }
+
+    /// The number of a tag. There are as many as configured upstreams: 65,536 at most, and a slot holds that.
+    fn tag_number(&mut self, tag: QueueTag) -> usize {
+        let known = self.tags.iter().position(|known| *known == tag);
+        known.unwrap_or_else(|| {
+            self.tags.push(tag);
+            self.tags.len() - 1
+        })
+    }
+}
+
+// === impl Id ===
+
+impl From<EntryId> for Id {
+    fn from(id: EntryId) -> Self {
+        Self([id.0 as u64, (id.0 >> 64) as u64])
+    }
+}
+
+impl From<Id> for EntryId {
+    fn from(id: Id) -> Self {
+        Self(u128::from(id.0[0]) | u128::from(id.0[1]) << 64)
+    }
+}
+
+impl Hash for Id {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.0[0]);
+    }
+}
+
+impl Hasher for IdHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}

@@ -1,0 +1,175 @@
+//! Replay: the index from the log, at start.
+//!
+//! Footers of sealed segments, a scan of what was the tail. All rows and touches are put in order of their ticks and
+//! applied to an empty index, as they once were. What is damaged costs what was in it and nothing else: a segment
+//! without a readable header is moved to quarantine, one that can't be read is left alone.
+//!
+//! The last segment is appended to again if it is at most half full; any other that has no footer gets one.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::file::{list, unlink};
+use super::inner::Inner;
+use super::log::Active;
+use super::record::What;
+use super::segment::{Loaded, ROWS_MAX, Row, Segment, number_of};
+use crate::error::Kind;
+use crate::key::EntryId;
+
+/// What is applied to the index, in the order of ticks. The order is an array of its own, because the rows are large.
+#[derive(Debug, Clone, Copy)]
+struct Event {
+    order: u64,
+    segment: u32,
+    /// Rows first, then touches.
+    position: u32,
+}
+
+// === impl Inner ===
+
+impl Inner {
+    /// Fills the index. Look-ups wait for its end.
+    pub(super) fn replay(&self) {
+        let began = std::time::Instant::now();
+        let result = self.replay_log();
+        match &result {
+            Ok(()) => tracing::debug!(
+                folder = %self.folders.root().display(),
+                entries = self.index.lock().len(),
+                ms = began.elapsed().as_millis() as u64,
+                "replayed"
+            ),
+            Err(error) => tracing::error!(%error, "the store can't be read"),
+        }
+        self.replayed.end(result);
+        if self.index.lock().over(0) > 0 {
+            self.bell.ring();
+        }
+    }
+
+    fn replay_log(&self) -> crate::error::Result<()> {
+        let mut tail = self.tail.lock();
+        let (loaded, next) = self.load();
+        let generation = loaded.iter().flat_map(|loaded| &loaded.rows.rows).map(|row| row.generation).max();
+        self.generations.raise(generation.unwrap_or_default());
+        self.apply(&loaded);
+
+        let last = loaded
+            .iter()
+            .filter(|loaded| loaded.segment.from.is_empty())
+            .map(|loaded| loaded.segment.number)
+            .max();
+        let mut active = None;
+        for Loaded { segment, rows, end, sealed } in loaded {
+            let half_full = end > self.settings.segment_bytes / 2 || rows.len() > ROWS_MAX / 2;
+            if Some(segment.number) == last && !half_full {
+                active = Some(Active { segment, end, rows, footer: sealed });
+            } else if sealed {
+                self.index.lock().segments.seal(segment.number, true);
+            } else {
+                // Cut what was torn off, so that the footer is the end of the file.
+                let done = segment.file.set_len(end).and_then(|()| segment.seal(&rows, end));
+                match done {
+                    Ok(_) => self.index.lock().segments.seal(segment.number, true),
+                    Err(error) => tracing::debug!(%error, "a segment stays without a footer"),
+                }
+            }
+        }
+        tail.resume(next, active);
+        Ok(())
+    }
+
+    /// All segments that count, and the number of the next one.
+    fn load(&self) -> (Vec<Loaded>, u32) {
+        let mut paths: Vec<(u32, PathBuf)> =
+            list(&self.folders.log).filter_map(|path| Some((number_of(&path)?, path))).collect();
+        paths.sort_unstable();
+        let next = paths.last().map_or(1, |(number, _)| number + 1);
+        let mut opened = Vec::with_capacity(paths.len());
+        for (number, path) in paths {
+            match Segment::open(path.clone(), number) {
+                Ok(segment) => opened.push(segment),
+                Err(error) if error.kind() == Kind::Corrupt => self.set_segment_aside(number, &path),
+                Err(error) => self.leave_segment(number, &error),
+            }
+        }
+        let void: Vec<u32> = opened.iter().flat_map(|(segment, _)| segment.from.clone()).collect();
+        let mut loaded = Vec::with_capacity(opened.len());
+        for (segment, start) in opened {
+            let number = segment.number;
+            if void.contains(&number) {
+                unlink(&segment.path);
+                continue;
+            }
+            match segment.load(start) {
+                Ok(segment) => loaded.push(segment),
+                Err(error) => self.leave_segment(number, &error),
+            }
+        }
+        (loaded, next)
+    }
+
+    fn apply(&self, loaded: &[Loaded]) {
+        let mut events = Vec::with_capacity(loaded.iter().map(|loaded| loaded.rows.len()).sum());
+        let mut puts = 0;
+        for (segment, Loaded { rows, .. }) in loaded.iter().enumerate() {
+            // Ticks are unique but for the tombstone of a compacted put, which comes after it.
+            let order = |row: &Row| row.tick << 1 | u64::from(row.what != What::Put);
+            let touches = rows.touches.iter().map(|(_, tick)| tick << 1);
+            let orders = rows.rows.iter().map(order).chain(touches);
+            events.extend(orders.enumerate().map(|(position, order)| Event {
+                order,
+                segment: segment as u32,
+                position: position as u32,
+            }));
+            puts += rows.rows.len();
+        }
+        // Stable, and quick on what is in order already, as most of a log is.
+        events.sort_by_key(|event| event.order);
+
+        let mut index = self.index.lock();
+        index.expect(puts);
+        for Loaded { segment, .. } in loaded {
+            index.segments.add(Arc::clone(segment));
+        }
+        for Loaded { segment, rows, .. } in loaded {
+            index.segments.wrote_all(rows, segment.number);
+        }
+        for event in events {
+            let Loaded { segment, rows, .. } = &loaded[event.segment as usize];
+            let position = event.position as usize;
+            let event: Result<&Row, (EntryId, u64)> = match rows.rows.get(position) {
+                Some(row) => Ok(row),
+                None => Err(rows.touches[position - rows.rows.len()]),
+            };
+            match event {
+                Ok(row) => index.replay(row, segment.number),
+                Err((id, tick)) => index.replay_touch(id, tick),
+            }
+        }
+        index.replayed();
+    }
+
+    /// A segment without a header: nothing of it can be told from noise.
+    fn set_segment_aside(&self, number: u32, path: &std::path::Path) {
+        // Nothing was acknowledged before the header was written whole.
+        if path.metadata().is_ok_and(|meta| meta.len() <= 32) {
+            unlink(path);
+            return;
+        }
+        self.counts.corrupt.one();
+        let to = self.folders.quarantine.join(super::segment::file_name(number));
+        let moved =
+            std::fs::create_dir_all(&self.folders.quarantine).and_then(|()| std::fs::rename(path, &to));
+        tracing::error!(path = %path.display(), ?moved, "a segment of the log is damaged: set aside");
+        self.counts.quarantined.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A segment that can't be read now, perhaps later: it stays, and what is known to be gone of it stays known.
+    fn leave_segment(&self, number: u32, error: &crate::error::Error) {
+        tracing::error!(%error, "a segment of the log can't be read");
+        self.index.lock().segments.add_unreadable(number);
+    }
+}
