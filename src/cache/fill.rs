@@ -114,6 +114,14 @@ impl Fills {
         self.slots.available_permits() <= self.slots_max / 2
     }
 
+    /// A put or a delete of this key: whoever asks from now on must not have what a fill that began before brings.
+    pub(super) fn part(&self, id: EntryId, upstream: Option<UpstreamId>) {
+        if let Some(upstream) = upstream {
+            self.active.lock().remove(&(id, upstream));
+        }
+    }
+
+    /// A fill is about to say its last word: whoever asks from now on asks anew.
     pub(super) fn end(&self, id: EntryId, upstream: UpstreamId, fill: &Arc<Fill>) {
         let mut active = self.active.lock();
         if active.get(&(id, upstream)).is_some_and(|known| Arc::ptr_eq(known, fill)) {
@@ -131,11 +139,6 @@ impl Fill {
             readers: AtomicUsize::new(0),
             keep: AtomicBool::new(false),
         }
-    }
-
-    /// Whether who joins now may still have the entry from it.
-    fn is_open(&self) -> bool {
-        !matches!(*self.phase.borrow(), Phase::Absent | Phase::Failed)
     }
 
     pub(super) fn has_readers(&self) -> bool {
@@ -158,12 +161,7 @@ impl Cache {
     /// Joins the entry's fill, or begins it.
     fn join(&self, asked: &Asked, upstream: UpstreamId) -> Reader {
         let (reader, begun) = match self.inner.fills.active.lock().entry((asked.id, upstream)) {
-            Entry::Occupied(known) if known.get().is_open() => (known.get().read(), false),
-            // It has said its last word and is about to leave: what it said is of the past.
-            Entry::Occupied(mut known) => {
-                known.insert(Arc::new(Fill::new()));
-                (known.get().read(), true)
-            }
+            Entry::Occupied(known) => (known.get().read(), false),
             Entry::Vacant(slot) => (slot.insert(Arc::new(Fill::new())).read(), true),
         };
         if begun {

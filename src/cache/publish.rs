@@ -148,6 +148,7 @@ impl Put {
             (None, None) => None,
         };
         let Some(generation) = generation else { return Ok(()) };
+        inner.fills.part(id, self.asked.scope.upstream);
         // Without a route an older commit that is queued stays queued; look-ups take the later one.
         if let Some(route) = route {
             inner.cache.supersede(id, generation);

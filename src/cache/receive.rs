@@ -70,10 +70,16 @@ impl Cache {
         let (cache, key) = (self.clone(), asked.id);
         if let Some((remote, name)) = self.readable(&asked) {
             let (remote, ticket) = (remote.clone(), self.inner.cache.begin(asked.id));
+            // The ticket sees every commit from here on; one that came between the look-up that found nothing and
+            // the ticket is seen by looking again.
+            let unchanged = self.current(asked.id) == old.as_ref().map(|old| old.generation);
             let receiving =
                 Receiving { cache: self.clone(), asked, remote, name, fill: Arc::clone(&fill), ticket };
-            receiving.run(old).await;
+            if unchanged {
+                receiving.run(old).await;
+            }
         }
+        cache.inner.fills.end(key, upstream, &fill);
         fill.phase.send_if_modified(|phase| {
             let unanswered = matches!(phase, Phase::Asking);
             if unanswered {
@@ -81,7 +87,6 @@ impl Cache {
             }
             unanswered
         });
-        cache.inner.fills.end(key, upstream, &fill);
     }
 }
 
@@ -217,6 +222,7 @@ impl Receiving {
             End::Broken(error) => Err(error.clone()),
             End::Done | End::Disk => Ok(()),
         };
+        self.leave();
         tell.send_modify(|progress| progress.end = Some(end));
         failed
     }
@@ -313,7 +319,14 @@ impl Receiving {
         self.asked.is_linked().then(|| links::action_result(body))
     }
 
+    fn leave(&self) {
+        self.cache.inner.fills.end(self.asked.id, self.remote.id(), &self.fill);
+    }
+
     fn tell(&self, phase: Phase) {
+        if !matches!(phase, Phase::Growing(_)) {
+            self.leave();
+        }
         self.fill.phase.send_replace(phase);
     }
 }

@@ -88,6 +88,7 @@ impl Cache {
                 self.inner.cache.remove(asked.id, None).await?;
             }
         }
+        self.inner.fills.part(asked.id, asked.scope.upstream);
         self.inner.memory.forget(asked.id);
         Ok(was)
     }

@@ -203,10 +203,11 @@ fn a_resolver_that_never_answers_delays_nothing() {
         return;
     };
     let setup = Setup::new().config(CONFIG);
-    fs::write(setup.dir().join("resolv.conf"), format!("nameserver {resolver}\n")).expect("a temporary file");
+    fs::write(setup.dir().with_file_name("resolv.conf"), format!("nameserver {resolver}\n"))
+        .expect("a temporary file");
     let keys = Keys::new("one");
     let daemon = setup
-        .mounts("mount --bind \"$DIR/resolv.conf\" /etc/resolv.conf")
+        .mounts("mount --bind \"$DIR/../resolv.conf\" /etc/resolv.conf")
         .upstream(format!("s3://{BUCKET}?endpoint=http://never.answers.test:1&allow_http=true"))
         .keys(&keys)
         .start();

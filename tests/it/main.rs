@@ -2,10 +2,13 @@
 //!
 //! One binary, so that it links once. Each module tests promises of one kind; `support` holds what they share.
 
+mod bad_input;
+mod bounds;
 mod clients;
 mod disk;
 mod faults;
 mod product;
 mod proxy;
+mod serve;
 mod support;
 mod upstream_contract;

@@ -318,7 +318,13 @@ impl Bench {
 
 fn open(dir: &Path, role: Role, generations: &Generations) -> Store {
     std::fs::create_dir_all(dir).expect("a folder");
-    let settings =
-        store::Settings { disk: 1 << 30, disk_keep_free: 0, disk_floor: 0, ..store::Settings::default() };
+    // Without threads of its own: a killed store must not go on beside the next one over the same folder.
+    let settings = store::Settings {
+        disk: 1 << 30,
+        disk_keep_free: 0,
+        disk_floor: 0,
+        background: false,
+        ..store::Settings::default()
+    };
     Store::open(dir, role, settings, generations.clone()).expect("a store")
 }

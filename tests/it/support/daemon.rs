@@ -35,7 +35,7 @@ pub(crate) struct Daemon {
     process: Process,
 }
 
-/// One line of the access log.
+/// One line of the access log. The daemon's own pages, which tests poll, are left out.
 #[derive(Debug, Clone)]
 pub(crate) struct Access {
     pub(crate) method: String,
@@ -51,9 +51,7 @@ impl Setup {
     /// A daemon with a folder of its own, no upstream, and the defaults that a test machine can afford.
     pub(crate) fn new() -> Self {
         let home = TempDir::new().expect("a temporary folder");
-        for folder in ["dir", "home"] {
-            fs::create_dir(home.path().join(folder)).expect("a temporary folder");
-        }
+        fs::create_dir(home.path().join("home")).expect("a temporary folder");
         Self {
             home: Arc::new(home),
             addr: free_addr(),
@@ -129,7 +127,7 @@ impl Setup {
         let mut command = match (&self.mounts, self.nofile) {
             (None, None) => Command::new(program),
             (mounts, nofile) => {
-                let mut script = String::from("set -e\n");
+                let mut script = String::from("set -e\nmkdir -p \"$DIR\"\n");
                 if let Some(count) = nofile {
                     script.push_str(&format!("ulimit -n {count}\n"));
                 }
@@ -392,9 +390,10 @@ impl Access {
             })
         };
         let us: i64 = field("first_byte_us")?.parse().ok()?;
+        let path = field("path").filter(|path| !path.starts_with("/-/"))?;
         Some(Self {
             method: field("method")?,
-            path: field("path")?,
+            path,
             status: field("status")?.parse().ok()?,
             first_byte: u64::try_from(us).ok().map(Duration::from_micros),
         })
