@@ -272,7 +272,7 @@ impl Remote {
             let listed = inner.store.list(&prefix, after.as_deref(), limit).await;
             match &listed {
                 Ok(_) => inner.read.success(),
-                Err(fault) => inner.read.failed(fault, None),
+                Err(fault) => inner.failed(&inner.read, fault, None),
             }
             listed.map_err(|fault| fault.failure)
         })
@@ -349,9 +349,17 @@ impl Inner {
                 self.read.answered();
                 self.count_denied(is_denied(got));
             }
-            Err(fault) => self.read.failed(fault, None),
+            Err(fault) => self.failed(&self.read, fault, None),
         }
         answer.map_err(|fault| fault.failure)
+    }
+
+    fn failed(&self, breaker: &Breaker, fault: &Fault, name: Option<&ObjectName>) {
+        breaker.failed(fault, name);
+        if fault.signal == Signal::Deadline {
+            // Who is silent may be gone: what is idle beside it is not to be the next call's deadline.
+            self.store.disconnect();
+        }
     }
 
     fn judge_write<T>(&self, done: Result<T, Fault>, name: Option<&ObjectName>) -> Result<T, Failure> {
@@ -363,7 +371,7 @@ impl Inner {
                     self.spawner.detach(async move { store.recover().await });
                 }
             }
-            Err(fault) => self.write.failed(fault, name),
+            Err(fault) => self.failed(&self.write, fault, name),
         }
         done.map_err(|fault| fault.failure)
     }
