@@ -133,7 +133,7 @@ impl Inner {
                     let head = Head {
                         id: row.id,
                         generation: row.generation,
-                        tick: slot.tick,
+                        tick: if row.what == What::Put { slot.tick } else { row.tick },
                         segment: if fact { row.segment } else { 0 },
                     };
                     let queued = row.what == What::Put && slot.is(QUEUED);

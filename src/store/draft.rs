@@ -27,7 +27,7 @@ use crate::error::{Error, Kind, Result};
 const GATHER_LEN: usize = 1 << 20;
 /// Or of so many pieces: how many clients send tiny ones must not grow the list.
 const GATHER_PIECES: usize = 256;
-/// A draft without a length reserves in steps of this size.
+/// A draft without a length reserves in steps of this size (of a small cache, 1/64).
 const RESERVE_STEP: u64 = 16 << 20;
 
 /// The state of a draft.
@@ -220,7 +220,8 @@ impl Writing {
         }
         self.taken += bytes.len() as u64;
         if self.taken > self.reserved {
-            self.reserve((self.taken - self.reserved).max(RESERVE_STEP)).await?;
+            let step = RESERVE_STEP.min(self.inner.settings.disk / 64);
+            self.reserve((self.taken - self.reserved).max(step)).await?;
         }
         self.crcs.update(&bytes);
         let gathered = &mut self.gathered;

@@ -115,8 +115,13 @@ impl Inner {
         let mut events = Vec::with_capacity(loaded.iter().map(|loaded| loaded.rows.len()).sum());
         let mut puts = 0;
         for (segment, Loaded { rows, .. }) in loaded.iter().enumerate() {
-            // Ticks are unique but for the tombstone of a compacted put, which comes after it.
-            let order = |row: &Row| row.tick << 1 | u64::from(row.what != What::Put);
+            let order = |row: &Row| match row.what {
+                What::Put => row.tick << 1,
+                // Ticks are unique but for the tombstone of a compacted put, which comes after it.
+                What::Deleted | What::Touched => row.tick << 1 | 1,
+                // Rows of the queue belong to one commit, whatever its tick is by now: when all of those are there.
+                What::Queue | What::Done => row.tick << 1 | 1 << 63,
+            };
             let touches = rows.touches.iter().map(|(_, tick)| tick << 1);
             let orders = rows.rows.iter().map(order).chain(touches);
             events.extend(orders.enumerate().map(|(position, order)| Event {
