@@ -261,7 +261,7 @@ fn read_nowait(_: &File, _: &mut [u8], _: u64) -> io::Result<usize> {
 fn fallback(file: &File) -> u8 {
     /// `TMPFS_MAGIC`: its pages are memory, a read never waits.
     const TMPFS: i64 = 0x0102_1994;
-    let is_memory = rustix::fs::fstatfs(file).is_ok_and(|stat| i64::from(stat.f_type) == TMPFS);
+    let is_memory = rustix::fs::fstatfs(file).is_ok_and(|stat| stat.f_type == TMPFS);
     if is_memory { INLINE } else { POOL }
 }
 

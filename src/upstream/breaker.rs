@@ -227,7 +227,6 @@ fn local_time(time: SystemTime) -> String {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may")]
 mod tests {
     use super::*;
 
