@@ -88,7 +88,7 @@ pub enum Tier {
 #[derive(Debug)]
 pub struct Hit {
     /// The entry.
-    pub meta: Meta,
+    pub meta: Arc<Meta>,
     /// Which of its bytes the body yields.
     pub range: Range<u64>,
     /// The bytes; exactly `range` of them, or an error.
@@ -140,6 +140,24 @@ impl Attrs {
     /// The value of this name.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The same without these names.
+    #[must_use]
+    pub fn without(&self, names: &[&str]) -> Self {
+        let kept = self.0.iter().filter(|(name, _)| !names.contains(&name.as_str()));
+        Self(kept.cloned().collect())
+    }
+
+    /// These and those; those win.
+    ///
+    /// # Errors
+    /// As [`Attrs::new`].
+    pub fn and(&self, those: impl IntoIterator<Item = (String, String)>) -> Result<Self> {
+        let those: Vec<(String, String)> = those.into_iter().collect();
+        let names: Vec<&str> = those.iter().map(|(name, _)| name.as_str()).collect();
+        let kept = self.without(&names).0.to_vec();
+        Self::new(kept.into_iter().chain(those))
     }
 
     /// All of them, by name.

@@ -291,6 +291,27 @@ impl Key {
         bytes
     }
 
+    /// The digest, if these canonical bytes are of a content key.
+    pub fn content_of(canonical: &[u8]) -> Option<Digest> {
+        let function = match canonical.get(4)? {
+            1 => Function::Sha256,
+            2 => Function::Blake3,
+            _ => return None,
+        };
+        Some(Digest::new(function, canonical.get(5..)?.try_into().ok()?))
+    }
+
+    /// The protocol, if these canonical bytes are of a named key.
+    pub fn protocol_of(canonical: &[u8]) -> Option<&str> {
+        let namespace = match canonical.get(4..7)? {
+            [3, low, high] => usize::from(u16::from_le_bytes([*low, *high])),
+            _ => return None,
+        };
+        let rest = canonical.get(7 + namespace..)?;
+        let (len, rest) = rest.split_first()?;
+        std::str::from_utf8(rest.get(..usize::from(*len))?).ok()
+    }
+
     /// The name upstream, on stores with (`sharded`) or without shard folders. `None` when no store would carry it
     /// unchanged: such an entry is kept locally only.
     pub fn object_name(&self, scope: &Scope, sharded: bool) -> Option<ObjectName> {
@@ -403,8 +424,15 @@ mod tests {
     fn content_is_one_key_for_all_namespaces_and_names_are_not() {
         let content = Key::Content(Digest::of(Function::Sha256, b"x"));
         assert_eq!(content.canonical(&scope("a")), content.canonical(&scope("b")));
+        assert_eq!(
+            Key::content_of(&content.canonical(&scope("a"))),
+            Some(Digest::of(Function::Sha256, b"x"))
+        );
+        assert_eq!(Key::protocol_of(&content.canonical(&scope("a"))), None);
         let named = Key::Named { space: BLOB, name: Name::parse("x").expect("valid") };
         assert_ne!(named.canonical(&scope("a")), named.canonical(&scope("b")));
+        assert_eq!(Key::content_of(&named.canonical(&scope("a"))), None);
+        assert_eq!(Key::protocol_of(&named.canonical(&scope("a"))), Some("blob"));
     }
 
     #[test]

@@ -1,1 +1,101 @@
-//! The cli layer.
+//! The command line. What it prints goes through handles: a closed pipe is an answer, not a panic.
+
+mod client;
+mod queue;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Config, Environment, Flags, Folders};
+use crate::daemon;
+
+/// The local larder of build artifacts: a per-machine cache daemon
+///
+/// Exit codes: 0 done, 1 failed, 2 wrong flags or configuration, 3 no daemon is running.
+#[derive(Debug, Parser)]
+#[command(name = "larder", version, about, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon
+    Serve(Flags),
+    /// List what waits to go upstream
+    Queue(queue::QueueFlags),
+    /// Wait until nothing waits to go upstream
+    Flush(queue::FlushFlags),
+}
+
+/// Which daemon is meant.
+#[derive(Debug, Args)]
+struct Where {
+    /// The daemon's folder, as it was given to `larder serve`
+    #[arg(long, value_name = "DIR", env = "LARDER_DIR")]
+    dir: Option<PathBuf>,
+
+    /// The daemon's admin socket itself
+    #[arg(long, value_name = "PATH", env = "LARDER_SOCKET")]
+    socket: Option<PathBuf>,
+}
+
+/// No daemon is running.
+const EXIT_NOT_RUNNING: u8 = 3;
+
+/// Runs the command that the arguments name.
+pub fn run() -> ExitCode {
+    let environment = Environment::of_process();
+    match Cli::parse().command {
+        Command::Serve(flags) => serve(flags, &environment),
+        Command::Queue(flags) => wait_for(queue::queue(flags, &environment)),
+        Command::Flush(flags) => wait_for(queue::flush(flags, &environment)),
+    }
+}
+
+fn serve(flags: Flags, environment: &Environment) -> ExitCode {
+    match Config::load(flags, environment) {
+        Ok(config) => match daemon::run(config) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => complain(&format!("failed to {error}")),
+        },
+        Err(problems) => {
+            for problem in &problems {
+                complain(&problem.to_string());
+            }
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Runs a command that only asks.
+fn wait_for(command: impl Future<Output = ExitCode>) -> ExitCode {
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(command),
+        Err(error) => complain(&format!("failed to start: {error}")),
+    }
+}
+
+/// Says what went wrong, to people.
+fn complain(words: &str) -> ExitCode {
+    // Nobody is left to tell when standard error is closed.
+    let _ = writeln!(std::io::stderr(), "larder: {words}");
+    ExitCode::FAILURE
+}
+
+// === impl Where ===
+
+impl Where {
+    fn socket(self, environment: &Environment) -> Result<PathBuf, String> {
+        match self.socket {
+            Some(socket) => Ok(socket),
+            None => {
+                Folders::socket(self.dir, environment).map_err(|words| format!("the admin socket {words}"))
+            }
+        }
+    }
+}

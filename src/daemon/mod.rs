@@ -1,1 +1,117 @@
-//! The daemon layer.
+//! Start and stop, in order, and the one place where [`Config`] is taken apart.
+//!
+//! ```text
+//! start: lock and VERSION of both folders -> sockets -> cache (replays behind) -> serve         no network
+//! stop:  accept no more -> answer what runs -> cache                              (SIGTERM, SIGINT)
+//! ```
+//! Killed at any point, nothing that was queued is lost; so no step here saves anything that the stores have not.
+
+mod folder;
+mod log;
+mod parts;
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use rustix::process::{Resource, Rlimit};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::config::{Config, PORT};
+use crate::error::{Error, Kind, Result};
+use crate::key::UpstreamId;
+use crate::protocol::{self, Context};
+use crate::server::{self, Bound, Endpoint, Limits, Server, Wanted};
+use folder::Locked;
+
+/// Uploads that run are begun again after the next start; nothing is gained by a long wait for them.
+const UPSTREAM_GRACE: Duration = Duration::from_secs(2);
+
+/// Serves until told to stop.
+///
+/// # Errors
+/// What kept it from starting, in words for who started it.
+pub fn run(config: Config) -> Result<()> {
+    log::begin(config.log_format, config.log_filter.as_deref())?;
+    let descriptors = raise_descriptors();
+    let _state = Locked::take(&config.folders.state)?;
+    let _cache = Locked::take(&config.folders.cache)?;
+    if let Some(around) = config.folders.socket.parent() {
+        folder::make(around)?;
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .thread_name("larder")
+        .enable_all()
+        .build()
+        .map_err(|error| Error::new(Kind::Internal, "start the threads").because(error))?;
+    runtime.block_on(serve(config, descriptors))
+}
+
+async fn serve(config: Config, descriptors: u64) -> Result<()> {
+    let watch =
+        |kind| signal(kind).map_err(|error| Error::new(Kind::Internal, "watch for signals").because(error));
+    let mut terminate = watch(SignalKind::terminate())?;
+    let mut interrupt = watch(SignalKind::interrupt())?;
+
+    let wanted: Vec<Wanted> =
+        config.listen.iter().map(|endpoint| Wanted { endpoint: endpoint.clone(), optional: false }).collect();
+    let bound = Bound::bind(&wanted, &default_endpoints(), &config.folders.socket)?;
+    for endpoint in bound.endpoints() {
+        tracing::info!("listening on {endpoint}");
+    }
+    let (cache, upstream_threads) = parts::open(&config)?;
+    let context =
+        Context::new(cache.clone(), protocol::Settings { disk: config.bounds.disk, ..Default::default() });
+    let server = Server::start(server_settings(&config, descriptors), bound, context);
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        cache = %config.folders.cache.display(),
+        state = %config.folders.state.display(),
+        upstream = config.upstream.as_ref().map_or("none", |upstream| upstream.url.as_str()),
+        "serving"
+    );
+    tokio::select! {
+        _ = terminate.recv() => tracing::info!("stopping: SIGTERM"),
+        _ = interrupt.recv() => tracing::info!("stopping: SIGINT"),
+    }
+    server.stop().await;
+    cache.close().await;
+    upstream_threads.stop(UPSTREAM_GRACE).await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Loopback of both families. Machines without IPv6 do without the second.
+fn default_endpoints() -> [Wanted; 2] {
+    let tcp = |address: SocketAddr, optional| Wanted { endpoint: Endpoint::Tcp(address), optional };
+    [tcp((Ipv4Addr::LOCALHOST, PORT).into(), false), tcp((Ipv6Addr::LOCALHOST, PORT).into(), true)]
+}
+
+fn server_settings(config: &Config, descriptors: u64) -> server::Settings {
+    let bounds = &config.bounds;
+    server::Settings {
+        limits: Limits {
+            connections: bounds.connections.unwrap_or((descriptors / 2) as usize).max(1),
+            head: bounds.head,
+            body_stall: bounds.body_stall,
+            idle: bounds.idle,
+        },
+        allow_hosts: config.allow_hosts.clone(),
+        users: config.users.clone(),
+        upstream: config.upstream.is_some().then_some(UpstreamId(0)),
+        ..server::Settings::default()
+    }
+}
+
+/// Takes as many descriptors as the machine lets us; how many that are.
+fn raise_descriptors() -> u64 {
+    /// More than any machine has tools; walks over the connections stay short.
+    const ENOUGH: u64 = 1 << 17;
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.unwrap_or(ENOUGH).min(ENOUGH);
+    let current = limit.current.unwrap_or(ENOUGH);
+    if current >= wanted {
+        return current;
+    }
+    let raised = Rlimit { current: Some(wanted), maximum: limit.maximum };
+    if rustix::process::setrlimit(Resource::Nofile, raised).is_ok() { wanted } else { current }
+}

@@ -1,1 +1,83 @@
-//! The protocol layer.
+//! The frontends: one wire protocol each.
+//!
+//! A frontend turns a request into a key, a claim and a body, asks the [`Cache`], and says in its own dialect what
+//! came of it. It knows nothing of sockets, of who is calling, of tiers and upstreams, or of another frontend; what
+//! several speak alike (HTTP itself) lies in [`http`].
+//!
+//! # What every frontend keeps
+//! - Trouble of ours (upstream, disk, a damaged entry) is a miss on a read and a shed success on a write; never a
+//!   5xx.
+//! - A refusal says in its dialect what is wrong and what would be right, and leaves nothing stored.
+//! - One function, `refuse`, turns an error's kind into a status, and decides every kind by name.
+//! - Its routes are parsed once, from path segments that the server has percent-decoded: `Route::parse` says which of
+//!   them are the namespace, and `None` when the path is not this frontend's.
+//! - `answer_now` is the hot path: a plain GET that the memory tier has is answered without a future. The server asks
+//!   it first, and then `answer`, which does not look there again by itself.
+
+pub mod bazel;
+pub mod blob;
+pub mod http;
+pub mod reapi;
+pub mod turborepo;
+
+use std::sync::Arc;
+
+use crate::cache::Cache;
+use crate::error::{Error, Kind};
+use crate::stats::{ProtocolStats, Shed};
+
+/// All that a frontend may know.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// The cache.
+    pub cache: Cache,
+    /// The bounds.
+    pub settings: Settings,
+}
+
+/// The frontends' own numbers.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// `disk`, for pages that show it; nothing here is measured against it.
+    pub disk: u64,
+    /// A refused body is read up to this many bytes, so that its sender reads the answer; past it the connection is
+    /// closed.
+    pub drain_bytes_max: u64,
+}
+
+/// Whether a request reads or writes: what decides how trouble of ours is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Intent {
+    Read,
+    Write,
+}
+
+// === impl Settings ===
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { disk: 10 << 30, drain_bytes_max: 64 << 20 }
+    }
+}
+
+// === impl Context ===
+
+impl Context {
+    /// A context over `cache`.
+    pub fn new(cache: Cache, settings: Settings) -> Self {
+        Self { cache, settings }
+    }
+
+    fn stats(&self, protocol: &'static str) -> Arc<ProtocolStats> {
+        self.cache.stats().protocol(protocol)
+    }
+
+    /// Counts a write that is answered as if it had been kept, because what failed is ours.
+    fn lose(&self, error: &Error) {
+        tracing::debug!(%error, "a put was not kept");
+        self.cache.shed(if error.kind() == Kind::NoSpace { Shed::DiskFloor } else { Shed::DiskError });
+    }
+}
+
+#[cfg(test)]
+mod testing;

@@ -296,7 +296,16 @@ impl Store {
     /// The disk can't be read. Damage is `Ok(None)`, as is another key with the same id.
     pub async fn get(&self, id: EntryId, key: &[u8]) -> Result<Option<Stored>> {
         self.ready().await?;
-        self.0.get(id, key).await
+        self.0.get(id, Some(key)).await
+    }
+
+    /// Like [`Store::get`] for those who know the id only: an uploader, a listing. Not a use of the entry.
+    ///
+    /// # Errors
+    /// The disk can't be read. Damage is `Ok(None)`.
+    pub async fn get_by_id(&self, id: EntryId) -> Result<Option<Stored>> {
+        self.ready().await?;
+        self.0.get(id, None).await
     }
 
     /// The bytes of an entry. A large body is read as it is polled; a damaged block ends it in `Corrupt`.

@@ -51,14 +51,13 @@ enum Came {
 // === impl Inner ===
 
 impl Inner {
-    /// See `Store::get`.
-    pub(super) async fn get(self: &Arc<Self>, id: EntryId, key: &[u8]) -> Result<Option<Stored>> {
+    /// See `Store::get` (with a key, a use of the entry) and `Store::get_by_id` (without, and none).
+    pub(super) async fn get(self: &Arc<Self>, id: EntryId, key: Option<&[u8]>) -> Result<Option<Stored>> {
         for _ in 0..TRIES {
             let found = {
                 let mut index = self.index.lock();
-                index
-                    .touch(id)
-                    .and_then(|slot| Some((slot, Arc::clone(index.segments.get(slot.place.segment)?))))
+                let slot = if key.is_some() { index.touch(id) } else { index.peek(id).copied() };
+                slot.and_then(|slot| Some((slot, Arc::clone(index.segments.get(slot.place.segment)?))))
             };
             let Some((slot, segment)) = found else { return Ok(None) };
             let bytes = self.read_record(&segment, slot.place).await?;
@@ -67,7 +66,7 @@ impl Inner {
                 self.set_aside(id, slot.generation, Damaged::Record(bytes)).await;
                 return Ok(None);
             };
-            if *put.record.key != *key {
+            if key.is_some_and(|key| *put.record.key != *key) {
                 return Ok(None);
             }
             if slot.is(DELETED) || !slot.is(LARGE) {

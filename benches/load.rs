@@ -1,0 +1,265 @@
+//! The load that wrk can't make: PUTs under names that nobody has used, many names in turn, and a crowd that asks
+//! for one object at the same moment and notes when its first byte came.
+//!
+//! One thread, ready-made request bytes, no HTTP library: against the control it must be faster than what it
+//! measures (the driver prints the control's figure beside each of its own, so that one sees whether it was).
+//! Prints one line of JSON.
+
+use std::cell::{Cell, RefCell};
+use std::io::{Error, ErrorKind, Result, Write};
+use std::rc::Rc;
+use std::time::Instant;
+
+use bytes::{Buf, Bytes};
+use clap::{Parser, Subcommand};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+#[derive(Parser)]
+struct Args {
+    #[command(subcommand)]
+    work: Option<Work>,
+    /// What `cargo bench` says.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+#[derive(Subcommand)]
+enum Work {
+    /// PUT `{path}{folder}/{name}` for the names `first` to `first + count - 1`, each with a body of its own; the folder
+    /// is the name's low byte in hex, as caches lay out their files.
+    Put {
+        #[command(flatten)]
+        target: Target,
+        #[arg(long)]
+        size: usize,
+        #[arg(long, default_value_t = 0)]
+        first: u64,
+    },
+    /// GET the names 0 to `names - 1` in a scattered order.
+    Get {
+        #[command(flatten)]
+        target: Target,
+        #[arg(long)]
+        names: u64,
+    },
+    /// Every connection sends `GET {path}` once, all at one moment.
+    Crowd {
+        #[command(flatten)]
+        target: Target,
+    },
+}
+
+#[derive(clap::Args, Clone)]
+struct Target {
+    #[arg(long)]
+    port: u16,
+    #[arg(long)]
+    path: String,
+    #[arg(long, default_value_t = 1)]
+    count: u64,
+    #[arg(long, default_value_t = 16)]
+    connections: usize,
+    /// Statuses that are not an error.
+    #[arg(long, value_delimiter = ',', default_value = "200,201,204")]
+    status: Vec<u16>,
+    /// Length that every answer's body must have.
+    #[arg(long)]
+    expect: Option<u64>,
+}
+
+/// What a run has seen, shared by the tasks of its connections.
+#[derive(Default)]
+struct Tally {
+    begun: Cell<u64>,
+    errors: Cell<u64>,
+    words: RefCell<Option<String>>,
+    took_us: RefCell<Vec<u32>>,
+    first_bytes_ns: RefCell<Vec<u64>>,
+}
+
+fn main() -> Result<()> {
+    // Without work nothing runs, so that a runner of all targets passes by.
+    let Some(work) = Args::parse().work else { return Ok(()) };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    tokio::task::LocalSet::new().block_on(&runtime, run(work))
+}
+
+async fn run(work: Work) -> Result<()> {
+    let work = Rc::new(work);
+    let tally = Rc::new(Tally::default());
+    let target = work.target().clone();
+    let mut streams = Vec::new();
+    for _ in 0..target.connections {
+        streams.push(TcpStream::connect(("127.0.0.1", target.port)).await?);
+    }
+    let begin = Instant::now();
+    let tasks: Vec<_> = streams
+        .into_iter()
+        .map(|stream| tokio::task::spawn_local(drive(stream, work.clone(), tally.clone())))
+        .collect();
+    for task in tasks {
+        if let Err(error) = task.await.map_err(Error::other).flatten() {
+            tally.fail(error.to_string());
+        }
+    }
+    let seconds = begin.elapsed().as_secs_f64();
+    let mut took_us = tally.took_us.take();
+    took_us.sort_unstable();
+    let report = serde_json::json!({
+        "requests": took_us.len(),
+        "seconds": seconds,
+        "errors": tally.errors.get(),
+        "words": tally.words.take(),
+        "p50_us": percentile(&took_us, 0.50),
+        "p99_us": percentile(&took_us, 0.99),
+        "max_us": took_us.last(),
+        "first_bytes_ns": tally.first_bytes_ns.take(),
+    });
+    writeln!(std::io::stdout(), "{report}")
+}
+
+/// Sends one request after the other on one connection until the run's number is used up.
+async fn drive(mut stream: TcpStream, work: Rc<Work>, tally: Rc<Tally>) -> Result<()> {
+    stream.set_nodelay(true)?;
+    let target = work.target();
+    let body = Bytes::from(vec![b'x'; work.size()]);
+    let mut buffer = vec![0; 256 * 1024];
+    for _ in 0.. {
+        let index = tally.begun.get();
+        if index >= work.count() {
+            break;
+        }
+        tally.begun.set(index + 1);
+        let begin = Instant::now();
+        let (head, body) = work.request(index, &body);
+        stream.write_all_buf(&mut Buf::chain(&head[..], &body[..])).await?;
+        let answer = read_answer(&mut stream, &mut buffer).await?;
+        let micros = u32::try_from(begin.elapsed().as_micros()).unwrap_or(u32::MAX);
+        tally.took_us.borrow_mut().push(micros);
+        if let (Work::Crowd { .. }, Some(first_byte_ns)) = (&*work, answer.first_byte_ns) {
+            tally.first_bytes_ns.borrow_mut().push(first_byte_ns);
+        }
+        if !target.status.contains(&answer.status) {
+            tally.fail(format!("status {} to {}{index}", answer.status, target.path));
+        } else if target.expect.is_some_and(|expect| expect != answer.len) {
+            tally.fail(format!("{} bytes in answer to {}{index}", answer.len, target.path));
+        }
+    }
+    Ok(())
+}
+
+struct Answer {
+    status: u16,
+    len: u64,
+    first_byte_ns: Option<u64>,
+}
+
+/// Reads one answer whole; an answer must state its length (or have no body by its status).
+async fn read_answer(stream: &mut TcpStream, buffer: &mut [u8]) -> Result<Answer> {
+    let mut filled = 0;
+    let head_len = loop {
+        let read = stream.read(&mut buffer[filled..]).await?;
+        if read == 0 {
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
+        filled += read;
+        if let Some(at) = buffer[..filled].windows(4).position(|window| window == b"\r\n\r\n") {
+            break at + 4;
+        }
+    };
+    let head = std::str::from_utf8(&buffer[..head_len]).map_err(Error::other)?;
+    let status = head.get(9..12).and_then(|digits| digits.parse().ok()).ok_or(ErrorKind::InvalidData)?;
+    let len = head
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
+        .and_then(|(_, value)| value.trim().parse().ok());
+    let len: u64 = match (status, len) {
+        (204 | 304, _) => 0,
+        (_, Some(len)) => len,
+        (_, None) => return Err(Error::other(format!("status {status} without a length"))),
+    };
+    let mut seen = (filled - head_len) as u64;
+    let mut first_byte_ns = (seen > 0).then(monotonic_ns);
+    while seen < len {
+        let read = stream.read(buffer).await?;
+        if read == 0 {
+            return Err(Error::other(format!("body ended at {seen} of {len} bytes")));
+        }
+        first_byte_ns = first_byte_ns.or_else(|| Some(monotonic_ns()));
+        seen += read as u64;
+    }
+    Ok(Answer { status, len, first_byte_ns })
+}
+
+/// The clock that the delaying proxy uses too, so that their notes can be compared.
+fn monotonic_ns() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
+fn percentile(sorted: &[u32], part: f64) -> Option<u32> {
+    sorted.get(((sorted.len() as f64 * part) as usize).min(sorted.len().saturating_sub(1))).copied()
+}
+
+// === impl Work ===
+
+impl Work {
+    fn target(&self) -> &Target {
+        match self {
+            Work::Put { target, .. } | Work::Get { target, .. } | Work::Crowd { target } => target,
+        }
+    }
+
+    fn count(&self) -> u64 {
+        match self {
+            Work::Put { target, .. } | Work::Get { target, .. } => target.count,
+            Work::Crowd { target } => target.connections as u64,
+        }
+    }
+
+    fn size(&self) -> usize {
+        match self {
+            Work::Put { size, .. } => *size,
+            Work::Get { .. } | Work::Crowd { .. } => 0,
+        }
+    }
+
+    /// Head and body of request `index`. No two bodies are alike: each begins with its index.
+    fn request(&self, index: u64, body: &Bytes) -> (Vec<u8>, Bytes) {
+        let path = &self.target().path;
+        match self {
+            Work::Put { size, first, .. } => {
+                let name = first + index;
+                let folder = name % 256;
+                let mut head =
+                    format!("PUT {path}{folder:02x}/{name} HTTP/1.1\r\nHost: 127.0.0.1\r\n").into_bytes();
+                head.extend_from_slice(format!("Content-Length: {size}\r\n\r\n").as_bytes());
+                let unique = 8.min(*size);
+                head.extend_from_slice(&name.to_le_bytes()[..unique]);
+                (head, body.slice(unique..))
+            }
+            Work::Get { names, .. } => {
+                // A fixed odd multiplier scatters the names without a random source to pay for.
+                let name = index.wrapping_mul(0x9E37_79B9_7F4A_7C15) % names;
+                let folder = name % 256;
+                let head = format!("GET {path}{folder:02x}/{name} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n");
+                (head.into_bytes(), Bytes::new())
+            }
+            Work::Crowd { .. } => {
+                (format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").into_bytes(), Bytes::new())
+            }
+        }
+    }
+}
+
+// === impl Tally ===
+
+impl Tally {
+    /// Counts an error and keeps the words of the first.
+    fn fail(&self, words: String) {
+        self.errors.set(self.errors.get() + 1);
+        self.words.borrow_mut().get_or_insert(words);
+    }
+}

@@ -1,0 +1,276 @@
+//! Look-ups in the local tiers, and who is asked when they have nothing.
+//!
+//! A sick disk is a miss of that tier, never of the cache: whatever a store fails with, the upstream is asked next.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use super::{Asked, Cache, now_ms};
+use crate::body::Body;
+use crate::entry::{Attrs, ByteRange, Hit, Meta, Tier};
+use crate::error::Result;
+use crate::key::{EntryId, Key, Naming, Scope};
+use crate::links::Links;
+use crate::memory::Held;
+use crate::store::{Store, Stored};
+
+/// What the local tiers say.
+pub(super) enum Local {
+    /// Here it is.
+    Hit(Hit),
+    /// It is deleted here, or names what can't be served: a miss, whatever the upstream has.
+    Gone,
+    /// Not here.
+    Absent,
+}
+
+/// Recency of memory hits, noted in batches so that the hot path takes no index lock.
+#[derive(Debug, Default)]
+pub(super) struct Touches {
+    /// A leaf mutex.
+    ids: Mutex<Vec<EntryId>>,
+}
+
+/// A batch is handed to the store when it has this many ids, or every [`TOUCH_EVERY`].
+const TOUCHES_AT_ONCE: usize = 1024;
+const TOUCH_EVERY: Duration = Duration::from_secs(1);
+
+impl Cache {
+    /// An entry, from the memory tier only and without an await: the hot path. `None` says nothing; ask
+    /// [`Cache::get`].
+    pub fn get_now(&self, scope: &Scope, key: &Key) -> Option<Hit> {
+        let id = EntryId::of(&key.canonical(scope));
+        let held = self.inner.memory.get(id)?;
+        if held.links.is_some() || !is_fresh(scope, key, held.checked_ms()) {
+            return None;
+        }
+        self.inner.touches.note(self, id);
+        Some(held_hit(&held, 0..held.meta.len))
+    }
+
+    /// An entry, from wherever it is.
+    ///
+    /// # Errors
+    /// `Invalid` when there is an entry and no byte of it is in `range`. Nothing else: trouble is a miss.
+    pub async fn get(&self, scope: &Scope, key: &Key, range: ByteRange) -> Result<Option<Hit>> {
+        let deadline = Instant::now() + self.inner.settings.first_byte;
+        let asked = Asked::new(scope, key);
+        match self.local(&asked, range, deadline).await? {
+            Local::Hit(hit) => Ok(Some(hit)),
+            Local::Gone => Ok(None),
+            Local::Absent => self.ask_upstream(&asked, range, deadline).await,
+        }
+    }
+
+    pub(super) async fn head_of(&self, asked: &Asked) -> Result<Option<(Arc<Meta>, Tier)>> {
+        let deadline = Instant::now() + self.inner.settings.first_byte;
+        if let Some(hit) = empty_blob(&asked.key) {
+            return Ok(Some((hit.meta, hit.from)));
+        }
+        if let Some(held) = self.inner.memory.get(asked.id)
+            && self.are_servable(asked, held.links.as_ref(), deadline).await
+            && is_fresh(&asked.scope, &asked.key, held.checked_ms())
+        {
+            return Ok(Some((Arc::clone(&held.meta), Tier::Memory)));
+        }
+        if let Some((_, stored, from)) = self.stored(asked).await {
+            let served = !stored.deleted
+                && self.are_servable(asked, stored.record.links.as_ref(), deadline).await
+                && (from == Tier::Outbox || self.freshen(asked, &stored));
+            return Ok(served.then(|| (Arc::new(stored.record.meta.clone()), from)));
+        }
+        if asked.is_linked() {
+            // Whether it is complete can only be told from its bytes.
+            let hit = self.ask_upstream(asked, ByteRange::Full, deadline).await?;
+            return Ok(hit.map(|hit| (hit.meta, hit.from)));
+        }
+        Ok(self.head_upstream(asked, deadline).await.map(|meta| (Arc::new(meta), Tier::Upstream)))
+    }
+
+    /// Whether `id` can be served now from here, or is known to be upstream.
+    pub(super) fn is_servable(&self, asked: &Asked, id: EntryId) -> bool {
+        self.is_local(id)
+            || matches!(&asked.key, Key::Content(digest) if digest.is_empty_blob())
+            || self
+                .remote(asked)
+                .is_some_and(|remote| remote.readable() && self.inner.facts.present(id, remote.id()))
+    }
+
+    /// Whether `id` lies in a local tier.
+    pub(super) fn is_local(&self, id: EntryId) -> bool {
+        self.inner.cache.contains(id).is_some() || self.inner.outbox.contains(id).is_some()
+    }
+
+    pub(super) async fn local(&self, asked: &Asked, range: ByteRange, deadline: Instant) -> Result<Local> {
+        if let Some(hit) = empty_blob(&asked.key) {
+            return Ok(Local::Hit(hit));
+        }
+        if let Some(held) = self.inner.memory.get(asked.id)
+            && is_fresh(&asked.scope, &asked.key, held.checked_ms())
+        {
+            if !self.are_servable(asked, held.links.as_ref(), deadline).await {
+                return Ok(Local::Gone);
+            }
+            let range = range.resolve(held.meta.len)?;
+            self.inner.touches.note(self, asked.id);
+            self.used(asked, held.links.as_ref());
+            return Ok(Local::Hit(held_hit(&held, range)));
+        }
+        let Some((store, stored, from)) = self.stored(asked).await else {
+            return Ok(Local::Absent);
+        };
+        if stored.deleted {
+            return Ok(Local::Gone);
+        }
+        if !self.are_servable(asked, stored.record.links.as_ref(), deadline).await {
+            return Ok(Local::Gone);
+        }
+        let range = range.resolve(stored.record.meta.len)?;
+        if from != Tier::Outbox && !self.freshen(asked, &stored) {
+            return Ok(Local::Gone);
+        }
+        self.used(asked, stored.record.links.as_ref());
+        match self.read(asked, store, &stored, range.clone()).await {
+            Ok(body) => {
+                let meta = Arc::new(stored.record.meta.clone());
+                Ok(Local::Hit(Hit { meta, range, body, from }))
+            }
+            Err(error) => {
+                tracing::warn!(entry = %asked.id, %error, "an entry can't be read and is taken as a miss");
+                Ok(Local::Absent)
+            }
+        }
+    }
+
+    /// The later of the two stores' entries. Twice, because an entry may move from the outbox to the cache store
+    /// between being seen and being read.
+    pub(super) async fn stored(&self, asked: &Asked) -> Option<(&Store, Stored, Tier)> {
+        for _ in 0..2 {
+            let inner = &*self.inner;
+            let (here, cached) = (inner.outbox.generation(asked.id), inner.cache.generation(asked.id));
+            let (store, from) = match (here, cached) {
+                (None, None) => return None,
+                (here, cached) if here >= cached => (&inner.outbox, Tier::Outbox),
+                _ => (&inner.cache, Tier::Disk),
+            };
+            match store.get(asked.id, &asked.canonical).await {
+                Ok(Some(stored)) => return Some((store, stored, from)),
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::warn!(entry = %asked.id, tier = from.name(), %error, "a tier can't be read");
+                    return None;
+                }
+            }
+        }
+        None
+    }
+
+    /// The bytes of a stored entry; small ones whole, and from then on in memory.
+    async fn read(&self, asked: &Asked, store: &Store, stored: &Stored, range: Range<u64>) -> Result<Body> {
+        let len = stored.record.meta.len;
+        if !self.inner.memory.admits(len) {
+            return store.body(stored, range);
+        }
+        let bytes = store.body(stored, 0..len)?.collect(len).await?;
+        let checked = self.inner.facts.checked_ms(asked, stored.record.meta.stored_ms);
+        let meta = Arc::new(stored.record.meta.clone());
+        let held = Held::new(stored.generation.0, meta, stored.record.links.clone(), bytes.clone(), checked);
+        self.inner.memory.promote(asked.id, held, || self.current(asked.id).map(|generation| generation.0));
+        Ok(Body::bytes(bytes.slice(range.start as usize..range.end as usize)))
+    }
+
+    /// What an answered entry means for the order of eviction: itself before what it names.
+    pub(super) fn used(&self, asked: &Asked, links: Option<&Links>) {
+        if let Some(Links::Known(links)) = links
+            && !links.is_empty()
+        {
+            let named: Vec<EntryId> =
+                links.iter().map(|link| asked.other(Key::Content(link.digest)).id).collect();
+            self.inner.cache.touch(&[asked.id]);
+            self.inner.cache.touch(&named);
+            self.inner.cache.protect(&named);
+            self.prefetch(asked, links);
+        }
+    }
+
+    /// Revalidates an old copy behind, where the upstream answers. Returns whether the copy is served now: always.
+    fn freshen(&self, asked: &Asked, stored: &Stored) -> bool {
+        let checked = self.inner.facts.checked_ms(asked, stored.record.meta.stored_ms);
+        if !is_fresh(&asked.scope, &asked.key, checked) {
+            self.revalidate(asked, stored);
+        }
+        true
+    }
+}
+
+/// Whether a copy that was current at `checked_ms` may be answered without a thought.
+fn is_fresh(scope: &Scope, key: &Key, checked_ms: u64) -> bool {
+    match key.naming() {
+        Naming::Immutable => true,
+        Naming::Mutable { max_age } => {
+            scope.upstream.is_none() || now_ms().saturating_sub(checked_ms) <= max_age.as_millis() as u64
+        }
+    }
+}
+
+/// Ends with the daemon.
+pub(super) async fn flush_touches(cache: Cache) {
+    let mut every = tokio::time::interval(TOUCH_EVERY);
+    loop {
+        every.tick().await;
+        flush_touches_once(&cache);
+    }
+}
+
+pub(super) fn flush_touches_once(cache: &Cache) {
+    let ids = std::mem::take(&mut *cache.inner.touches.ids.lock());
+    if !ids.is_empty() {
+        cache.inner.cache.touch(&ids);
+    }
+}
+
+fn held_hit(held: &Held, range: Range<u64>) -> Hit {
+    let body = if range.end - range.start == held.meta.len {
+        held.body.clone()
+    } else {
+        held.body.slice(range.start as usize..range.end as usize)
+    };
+    Hit { meta: Arc::clone(&held.meta), range, body: Body::bytes(body), from: Tier::Memory }
+}
+
+/// The empty blob is always present: clients skip its upload.
+fn empty_blob(key: &Key) -> Option<Hit> {
+    let Key::Content(digest) = key else { return None };
+    digest.is_empty_blob().then(|| Hit {
+        meta: Arc::new(Meta {
+            len: 0,
+            digest: Some(*digest),
+            etag: digest.hex().into(),
+            attrs: Attrs::default(),
+            stored_ms: 0,
+            origin_etag: None,
+        }),
+        range: 0..0,
+        body: Body::empty(),
+        from: Tier::Memory,
+    })
+}
+
+// === impl Touches ===
+
+impl Touches {
+    fn note(&self, cache: &Cache, id: EntryId) {
+        let full = {
+            let mut ids = self.ids.lock();
+            ids.push(id);
+            (ids.len() >= TOUCHES_AT_ONCE).then(|| std::mem::take(&mut *ids))
+        };
+        if let Some(ids) = full {
+            cache.inner.cache.touch(&ids);
+        }
+    }
+}

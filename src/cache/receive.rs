@@ -1,0 +1,389 @@
+//! What a fill's task does: ask, receive, check, publish.
+//!
+//! Small bodies are collected, checked and shown whole. Large ones grow in a draft that readers follow; all but the
+//! last 64 KiB may be read before the digest agrees. A reset is resumed twice, under If-Match. A disk that fails
+//! ends the fill and not its readers ([`super::tail`]).
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use tokio::sync::watch;
+
+use super::check::meta_of;
+use super::fill::{Fill, Growing, Phase, Whole};
+use super::tail::{End, Progress};
+use super::verify::Verifier;
+use super::{Asked, Cache, now_ms};
+use crate::body::Body;
+use crate::digest::Digest;
+use crate::entry::Meta;
+use crate::error::{Error, Kind, Result};
+use crate::key::{ObjectName, UpstreamId};
+use crate::links::{self, Links};
+use crate::memory::Held;
+use crate::store::{Draft, Generation, Guard, Stored, Ticket};
+use crate::upstream::{GetOptions, Got, Object, ObjectMeta, Remote};
+
+/// Progress is told every so many bytes, or when the upstream pauses this long.
+const TELL_EVERY_BYTES: u64 = 256 << 10;
+const TELL_EVERY: Duration = Duration::from_millis(1);
+
+/// How often a broken transfer is resumed.
+const RESUMES_MAX: u32 = 2;
+
+/// A sibling object holds one attribute.
+const SIBLING_BYTES_MAX: u64 = 2048;
+
+/// What a running fill needs in every step.
+struct Receiving {
+    cache: Cache,
+    asked: Asked,
+    remote: Remote,
+    name: ObjectName,
+    fill: Arc<Fill>,
+    ticket: Ticket,
+}
+
+/// An entry with links is collected whole; a larger one is refused.
+pub(super) const LINKED_BYTES_MAX: u64 = 16 << 20;
+
+/// Why a growing body ended before its end.
+enum Broken {
+    Upstream(Error),
+    Disk(Error),
+    /// Nobody reads it and too much is to come.
+    Abandoned,
+}
+
+impl Cache {
+    /// The task of a fill. With `old`, only what has changed since.
+    pub(super) async fn receive(
+        self,
+        asked: Asked,
+        upstream: UpstreamId,
+        fill: Arc<Fill>,
+        old: Option<Stored>,
+    ) {
+        let (cache, key) = (self.clone(), asked.id);
+        if let Some((remote, name)) = self.readable(&asked) {
+            let (remote, ticket) = (remote.clone(), self.inner.cache.begin(asked.id));
+            // The ticket sees every commit from here on; one that came between the look-up that found nothing and
+            // the ticket is seen by looking again.
+            let unchanged = self.current(asked.id) == old.as_ref().map(|old| old.generation);
+            let receiving =
+                Receiving { cache: self.clone(), asked, remote, name, fill: Arc::clone(&fill), ticket };
+            if unchanged {
+                receiving.run(old).await;
+            } else {
+                receiving.tell(Phase::Here);
+            }
+        }
+        cache.inner.fills.end(key, upstream, &fill);
+        fill.phase.send_if_modified(|phase| {
+            let unanswered = matches!(phase, Phase::Asking);
+            if unanswered {
+                *phase = Phase::Failed;
+            }
+            unanswered
+        });
+    }
+}
+
+impl Receiving {
+    async fn run(self, old: Option<Stored>) {
+        let fills = &self.cache.inner.fills;
+        let Ok(_slot) = Arc::clone(&fills.slots).acquire_owned().await else { return };
+        if !self.fill.has_readers() && !self.fill.keep.load(Ordering::Acquire) {
+            // Everybody who waited for a slot has had a miss by now.
+            return;
+        }
+        let known = old.as_ref().and_then(|old| old.record.meta.origin_etag.clone());
+        let options = GetOptions { if_none_match: known.clone(), ..GetOptions::default() };
+        let got = match self.remote.get(&self.name, options).await {
+            Ok(got) => got,
+            Err(failure) => {
+                tracing::debug!(upstream = self.remote.name(), object = %self.name, %failure, "a fill failed");
+                return;
+            }
+        };
+        match got {
+            Got::Object(object) => self.object(object).await,
+            Got::NotModified => self.cache.inner.facts.note_checked(self.asked.id, self.remote.id()),
+            Got::Absent { denied } => self.absent(denied, old.filter(|_| known.is_some())).await,
+            Got::Changed | Got::Unsatisfiable(_) => {}
+        }
+    }
+
+    async fn absent(&self, denied: bool, old: Option<Stored>) {
+        self.cache.note_absent(&self.asked, self.remote.id(), denied);
+        self.tell(Phase::Absent);
+        if let Some(old) = old.filter(|_| !denied) {
+            // It came from there and was deleted there.
+            let removed = self.cache.inner.cache.remove(self.asked.id, Some(old.generation)).await;
+            if matches!(removed, Ok(true)) {
+                self.cache.inner.memory.forget(self.asked.id);
+            }
+        }
+    }
+
+    async fn object(&self, object: Object) {
+        let inner = &self.cache.inner;
+        let len = object.meta.len;
+        inner.facts.note_present(self.asked.id, self.remote.id());
+        if self.asked.is_linked() && len > LINKED_BYTES_MAX {
+            // What it names must be known before it is answered, and it is too large to be looked at.
+            return self.tell(Phase::Absent);
+        }
+        if len > inner.settings.entry_max {
+            return self.tell(Phase::Through);
+        }
+        let Ok(_kib) = inner.fills.kib.acquire_many(inner.fills.kib_of(len)).await else { return };
+        let Object { meta: object, body, .. } = object;
+        let verifier = Verifier::new(&self.asked, &object);
+        let mut meta = meta_of(&self.asked, &object);
+        self.add_sibling(&mut meta, &object).await;
+        let outcome = if len <= inner.settings.inline_max || self.asked.is_linked() {
+            self.whole(meta, body, verifier).await
+        } else {
+            self.growing(meta, body, verifier).await
+        };
+        if let Err(error) = outcome {
+            tracing::debug!(upstream = self.remote.name(), object = %self.name, %error, "a fill failed");
+        }
+    }
+
+    /// An attribute that another server keeps in an object beside the entry.
+    async fn add_sibling(&self, meta: &mut Meta, object: &ObjectMeta) {
+        let Some(sibling) = self.asked.space().and_then(|space| space.sibling) else { return };
+        if meta.attrs.get(sibling.attr).is_some() || object.attrs.get(super::verify::ETAG_ATTR).is_some() {
+            return;
+        }
+        let Some(name) = self.name.sibling(sibling.suffix) else { return };
+        let Ok(Got::Object(found)) = self.remote.get(&name, GetOptions::default()).await else { return };
+        let Ok(bytes) = found.body.collect(SIBLING_BYTES_MAX).await else { return };
+        let Ok(value) = String::from_utf8(bytes.to_vec()) else { return };
+        if let Ok(attrs) = meta.attrs.and([(sibling.attr.to_owned(), value)]) {
+            meta.attrs = attrs;
+        }
+    }
+
+    /// A small body: collected, checked, shown whole. A disk that can't take it is no reason not to show it.
+    async fn whole(&self, mut meta: Meta, body: Body, mut verifier: Verifier) -> Result<()> {
+        let mut bytes = Vec::with_capacity(body.len() as usize);
+        let mut stream = Resuming::new(self, &meta, body);
+        while let Some(piece) = stream.next().await? {
+            verifier.update(&piece);
+            bytes.extend_from_slice(&piece);
+        }
+        meta.digest = self.verdict(verifier)?.or(meta.digest);
+        let body = Bytes::from(bytes);
+        let links = self.links(&body);
+        let record = self.asked.record(meta.clone(), links.clone());
+        let meta = Arc::new(meta);
+        let guard = Guard::Unchanged(&self.ticket);
+        let published = self.cache.write_whole(&self.cache.inner.cache, record, body.clone(), guard).await;
+        self.published(published, Some((&meta, links.clone(), &body)));
+        self.tell(Phase::Whole(Arc::new(Whole { meta, links, body })));
+        Ok(())
+    }
+
+    async fn growing(&self, mut meta: Meta, body: Body, mut verifier: Verifier) -> Result<()> {
+        let mut draft = match self.cache.inner.cache.draft(Some(meta.len)).await {
+            Ok(draft) => draft,
+            Err(error) => {
+                tracing::debug!(object = %self.name, %error, "no room for a fill; its readers stream through");
+                self.tell(Phase::Through);
+                return Ok(());
+            }
+        };
+        let (tell, progress) = watch::channel(Progress::default());
+        let shown = Arc::new(meta.clone());
+        self.tell(Phase::Growing(Arc::new(Growing { meta: shown, tail: draft.tail(), progress })));
+        let received = self.write(&mut draft, &meta, body, &mut verifier, &tell).await;
+        let end = match received {
+            Ok(()) => match self.verdict(verifier) {
+                Ok(digest) => {
+                    meta.digest = digest.or(meta.digest);
+                    tell.send_modify(|progress| progress.readable = meta.len);
+                    self.publish(draft, meta).await;
+                    End::Done
+                }
+                Err(error) => End::Broken(error),
+            },
+            Err(Broken::Upstream(error)) => End::Broken(error),
+            Err(Broken::Abandoned) => End::Broken(Error::new(Kind::Unavailable, "the fill was abandoned")),
+            Err(Broken::Disk(error)) => {
+                tracing::warn!(object = %self.name, %error, "the disk failed a fill; its readers go on without it");
+                End::Disk
+            }
+        };
+        let failed = match &end {
+            End::Broken(error) => Err(error.clone()),
+            End::Done | End::Disk => Ok(()),
+        };
+        self.leave();
+        tell.send_modify(|progress| progress.end = Some(end));
+        failed
+    }
+
+    async fn write(
+        &self,
+        draft: &mut Draft,
+        meta: &Meta,
+        body: Body,
+        verifier: &mut Verifier,
+        tell: &watch::Sender<Progress>,
+    ) -> Result<(), Broken> {
+        let inner = &self.cache.inner;
+        let shown_max =
+            if verifier.withholds() { meta.len.saturating_sub(inner.settings.withheld) } else { meta.len };
+        let mut stream = Resuming::new(self, meta, body);
+        let (mut taken, mut told) = (0, 0);
+        loop {
+            // With nothing untold there is nothing to hurry for.
+            let patience = if taken == told { Duration::MAX } else { TELL_EVERY };
+            let piece = tokio::time::timeout(patience, stream.next()).await;
+            let (paused, mut ended) = (piece.is_err(), false);
+            match piece {
+                Ok(Ok(Some(piece))) => {
+                    verifier.update(&piece);
+                    taken += piece.len() as u64;
+                    draft.write(piece).await.map_err(Broken::Disk)?;
+                }
+                Ok(Ok(None)) => ended = true,
+                Ok(Err(error)) => return Err(Broken::Upstream(error)),
+                Err(_) => {}
+            }
+            if ended || paused || taken - told >= TELL_EVERY_BYTES {
+                draft.flush().await.map_err(Broken::Disk)?;
+                told = taken;
+                tell.send_modify(|progress| progress.readable = taken.min(shown_max));
+            }
+            if ended {
+                return Ok(());
+            }
+            if self.is_abandoned(taken, meta.len) {
+                return Err(Broken::Abandoned);
+            }
+        }
+    }
+
+    /// With no reader left, a body is brought to its end if half is done or little is to come.
+    fn is_abandoned(&self, taken: u64, len: u64) -> bool {
+        !self.fill.has_readers()
+            && !self.fill.keep.load(Ordering::Acquire)
+            && len - taken > self.cache.inner.settings.finish_below
+            && taken < len / 2
+    }
+
+    async fn publish(&self, draft: Draft, meta: Meta) {
+        let record = self.asked.record(meta, None);
+        let published = draft.publish(record, Guard::Unchanged(&self.ticket)).await;
+        self.published(published, None);
+    }
+
+    fn published(
+        &self,
+        published: Result<Option<Generation>>,
+        held: Option<(&Arc<Meta>, Option<Links>, &Bytes)>,
+    ) {
+        let (inner, id) = (&self.cache.inner, self.asked.id);
+        match published {
+            Ok(Some(generation)) => {
+                inner.stats.fills.one();
+                inner.facts.note_checked(id, self.remote.id());
+                match held {
+                    Some((meta, links, body)) => {
+                        let held = Held::new(generation.0, Arc::clone(meta), links, body.clone(), now_ms());
+                        inner.memory.promote(id, held, || self.cache.current(id).map(|current| current.0));
+                    }
+                    None => inner.memory.forget(id),
+                }
+            }
+            Ok(None) => tracing::debug!(object = %self.name, "a fill gave way to a newer commit"),
+            Err(error) => {
+                tracing::warn!(object = %self.name, %error, "what came from upstream can't be kept")
+            }
+        }
+    }
+
+    fn verdict(&self, verifier: Verifier) -> Result<Option<Digest>> {
+        verifier.finish().inspect_err(|error| {
+            self.cache.inner.stats.corrupt.one();
+            tracing::warn!(upstream = self.remote.name(), object = %self.name, %error, "wrong bytes from upstream");
+        })
+    }
+
+    fn links(&self, body: &[u8]) -> Option<Links> {
+        self.asked.is_linked().then(|| links::action_result(body))
+    }
+
+    fn leave(&self) {
+        self.cache.inner.fills.end(self.asked.id, self.remote.id(), &self.fill);
+    }
+
+    fn tell(&self, phase: Phase) {
+        if !matches!(phase, Phase::Growing(_)) {
+            self.leave();
+        }
+        self.fill.phase.send_replace(phase);
+    }
+}
+
+/// A body that goes on after a reset, twice, if it still is the same object.
+struct Resuming<'a> {
+    receiving: &'a Receiving,
+    etag: Option<Arc<str>>,
+    len: u64,
+    taken: u64,
+    body: Body,
+    /// What broke it; kept here so that a call which is dropped while resuming loses nothing.
+    broken: Option<Error>,
+    resumed: u32,
+}
+
+// === impl Resuming ===
+
+impl<'a> Resuming<'a> {
+    fn new(receiving: &'a Receiving, meta: &Meta, body: Body) -> Self {
+        let etag = meta.origin_etag.clone();
+        Self { receiving, etag, len: meta.len, taken: 0, body, broken: None, resumed: 0 }
+    }
+
+    /// The next bytes. Safe to drop.
+    async fn next(&mut self) -> Result<Option<Bytes>> {
+        loop {
+            if let Some(error) = self.broken.clone() {
+                self.resume(error).await?;
+            }
+            match self.body.next().await {
+                Some(Ok(piece)) => {
+                    self.taken += piece.len() as u64;
+                    return Ok(Some(piece));
+                }
+                None if self.taken == self.len => return Ok(None),
+                None => return Err(Error::new(Kind::Unavailable, "a body from upstream ended short")),
+                Some(Err(error)) => self.broken = Some(error),
+            }
+        }
+    }
+
+    async fn resume(&mut self, error: Error) -> Result<()> {
+        let (Some(etag), true) = (self.etag.clone(), self.resumed < RESUMES_MAX) else { return Err(error) };
+        let rest = self.taken..self.len;
+        let options = GetOptions { range: Some(rest.clone()), if_match: Some(etag), ..GetOptions::default() };
+        let got = self.receiving.remote.get(&self.receiving.name, options).await;
+        self.resumed += 1;
+        match got {
+            Ok(Got::Object(object)) if object.range == rest => {
+                self.body = object.body;
+                self.broken = None;
+                Ok(())
+            }
+            Ok(_) | Err(_) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! What the admin pages and the command line show of the cache.
+
+use std::collections::HashMap;
+use std::time::{Duration, UNIX_EPOCH};
+
+use parking_lot::Mutex;
+use serde::Serialize;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::{Cache, now_ms};
+use crate::stats::Shed;
+use crate::store::Usage;
+use crate::upstream::State;
+
+/// The cache at one moment.
+#[derive(Debug, Clone, Serialize)]
+pub struct CacheStatus {
+    /// The memory tier: entries and bytes, bookkeeping included.
+    pub memory: TierStatus,
+    /// The cache store.
+    pub disk: TierStatus,
+    /// The outbox store.
+    pub outbox: TierStatus,
+    /// Free bytes of the cache folder's filesystem.
+    pub free_bytes: u64,
+    /// What waits to go upstream.
+    pub queue: QueueSummary,
+    /// Each upstream, in words.
+    pub upstreams: Vec<UpstreamStatus>,
+    /// Fills under way.
+    pub fills: usize,
+    /// Facts and absences remembered.
+    pub facts: usize,
+    /// Absences remembered.
+    pub absences: usize,
+}
+
+/// A tier's content.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct TierStatus {
+    /// Entries.
+    pub entries: u64,
+    /// Bytes that count against the tier's bound.
+    pub bytes: u64,
+    /// Bytes that drafts hold.
+    pub draft_bytes: u64,
+    /// Entries found damaged since start.
+    pub corrupt: u64,
+    /// Entries evicted since start.
+    pub evictions: u64,
+}
+
+/// The queue in numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct QueueSummary {
+    /// Entries, puts under way included.
+    pub entries: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// How long the oldest has waited, in milliseconds.
+    pub oldest_ms: Option<u64>,
+}
+
+/// An upstream in words.
+#[derive(Debug, Clone, Serialize)]
+pub struct UpstreamStatus {
+    /// What it is called.
+    pub name: String,
+    /// Reads: `up`, `down` or `denied`, and in words.
+    pub read: DirectionStatus,
+    /// Writes.
+    pub write: DirectionStatus,
+    /// Whether it is never written.
+    pub read_only: bool,
+}
+
+/// One direction of an upstream.
+#[derive(Debug, Clone, Serialize)]
+pub struct DirectionStatus {
+    /// In one word.
+    pub state: String,
+    /// For a person, with the remedy.
+    pub words: String,
+    /// Since when, in milliseconds since the epoch.
+    pub since_ms: u64,
+}
+
+/// A row of the queue.
+#[derive(Debug, Clone, Serialize)]
+pub struct QueueItem {
+    /// Its name upstream.
+    pub object: String,
+    /// Bytes of the body.
+    pub bytes: u64,
+    /// How long it has waited, in milliseconds.
+    pub age_ms: u64,
+    /// Whether it is a delete.
+    pub delete: bool,
+    /// Which upstream.
+    pub upstream: String,
+}
+
+/// Warns of each reason at most once a minute.
+#[derive(Debug, Default)]
+pub(super) struct ShedLog {
+    /// A leaf mutex.
+    last: Mutex<HashMap<Shed, Instant>>,
+}
+
+const WARN_EVERY: Duration = Duration::from_secs(60);
+
+impl Cache {
+    /// Everything at a glance.
+    pub async fn status(&self) -> CacheStatus {
+        let inner = &self.inner;
+        let (entries, bytes) = inner.memory.usage();
+        let (disk, outbox) = (inner.cache.usage(), inner.outbox.usage());
+        let (facts, absences) = inner.facts.len();
+        let upstreams = inner.remotes.iter().map(|remote| {
+            let states = remote.states();
+            UpstreamStatus {
+                name: remote.name().to_owned(),
+                read: states.read.into(),
+                write: states.write.into(),
+                read_only: remote.read_only(),
+            }
+        });
+        CacheStatus {
+            memory: TierStatus { entries, bytes, draft_bytes: 0, corrupt: 0, evictions: 0 },
+            free_bytes: disk.free_bytes,
+            disk: disk.into(),
+            outbox: outbox.into(),
+            queue: self.queue_summary().await,
+            upstreams: upstreams.collect(),
+            fills: inner.fills.len(),
+            facts,
+            absences,
+        }
+    }
+
+    /// The queue in numbers.
+    pub async fn queue_summary(&self) -> QueueSummary {
+        self.inner.queue.replayed().await;
+        let (entries, bytes) = self.inner.queue.len();
+        let oldest_ms = self.queue(1).await.first().map(|item| item.age_ms);
+        QueueSummary { entries, bytes, oldest_ms }
+    }
+
+    /// The first rows of the queue, oldest first.
+    pub async fn queue(&self, limit: usize) -> Vec<QueueItem> {
+        self.inner.queue.replayed().await;
+        let mut items = Vec::new();
+        for row in self.inner.queue.first(limit) {
+            let Ok(Some(stored)) = self.inner.outbox.get_by_id(row.id).await else { continue };
+            let upstream = self.inner.remotes.iter().find(|remote| remote.tag() == row.tag.0);
+            items.push(QueueItem {
+                object: stored.record.queue.as_ref().map_or_else(String::new, |(_, name)| name.to_string()),
+                bytes: row.bytes,
+                age_ms: now_ms().saturating_sub(stored.record.meta.stored_ms),
+                delete: stored.deleted,
+                upstream: upstream
+                    .map_or_else(|| "(not configured any more)".into(), |remote| remote.name().into()),
+            });
+        }
+        items
+    }
+
+    /// Wakes at every change of the queue.
+    pub fn queue_changes(&self) -> watch::Receiver<u64> {
+        self.inner.queue.changes()
+    }
+}
+
+// === impl ShedLog ===
+
+impl ShedLog {
+    pub(super) fn note(&self, reason: Shed) {
+        let now = Instant::now();
+        let due = {
+            let mut last = self.last.lock();
+            let due = last.get(&reason).is_none_or(|last| now.duration_since(*last) >= WARN_EVERY);
+            if due {
+                last.insert(reason, now);
+            }
+            due
+        };
+        if due {
+            tracing::warn!(
+                reason = reason.name(),
+                "uploads are accepted and not kept as asked (said once a minute)"
+            );
+        }
+    }
+}
+
+impl From<Usage> for TierStatus {
+    fn from(usage: Usage) -> Self {
+        Self {
+            entries: usage.entries,
+            bytes: usage.bytes,
+            draft_bytes: usage.draft_bytes,
+            corrupt: usage.corrupt,
+            evictions: usage.evictions,
+        }
+    }
+}
+
+impl From<State> for DirectionStatus {
+    fn from(state: State) -> Self {
+        let since = state.since.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self {
+            state: format!("{:?}", state.word).to_lowercase(),
+            words: state.words,
+            since_ms: since.as_millis() as u64,
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! The environment, read in this file and nowhere else (the flags' own variables: in `flags`), handed down as values.
+
+use std::path::PathBuf;
+
+/// What the environment says.
+#[derive(Clone, Default)]
+pub struct Environment {
+    /// `LARDER_LOG`: the log's filter.
+    pub log: Option<String>,
+    /// `XDG_RUNTIME_DIR`: the user's folder for sockets.
+    pub runtime_dir: Option<PathBuf>,
+    /// `HOME`.
+    pub home: Option<PathBuf>,
+    /// `AWS_ACCESS_KEY_ID`.
+    pub access_key_id: Option<String>,
+    /// `AWS_SECRET_ACCESS_KEY`.
+    pub secret_access_key: Option<String>,
+    /// `AWS_SESSION_TOKEN`.
+    pub session_token: Option<String>,
+    /// `AWS_SHARED_CREDENTIALS_FILE`.
+    pub credentials_file: Option<PathBuf>,
+    /// `AWS_PROFILE`.
+    pub profile: Option<String>,
+    /// `AWS_REGION`, else `AWS_DEFAULT_REGION`.
+    pub region: Option<String>,
+    /// `AWS_ENDPOINT_URL_S3`, else `AWS_ENDPOINT_URL`.
+    pub endpoint: Option<String>,
+}
+
+// === impl Environment ===
+
+impl Environment {
+    /// That of this process. An empty variable counts as not set.
+    pub fn of_process() -> Self {
+        let var = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        Self {
+            log: var("LARDER_LOG"),
+            runtime_dir: var("XDG_RUNTIME_DIR").map(PathBuf::from),
+            home: var("HOME").map(PathBuf::from),
+            access_key_id: var("AWS_ACCESS_KEY_ID"),
+            secret_access_key: var("AWS_SECRET_ACCESS_KEY"),
+            session_token: var("AWS_SESSION_TOKEN"),
+            credentials_file: var("AWS_SHARED_CREDENTIALS_FILE").map(PathBuf::from),
+            profile: var("AWS_PROFILE"),
+            region: var("AWS_REGION").or_else(|| var("AWS_DEFAULT_REGION")),
+            endpoint: var("AWS_ENDPOINT_URL_S3").or_else(|| var("AWS_ENDPOINT_URL")),
+        }
+    }
+}
+
+impl std::fmt::Debug for Environment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The keys are secrets.
+        f.debug_struct("Environment").field("log", &self.log).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,201 @@
+//! Which upstream is meant, and with which keys: the URL's own options, then the environment's.
+//!
+//! ```text
+//! none | file:///path | s3://bucket/prefix?endpoint=…&region=…&path_style=…   what the upstream layer reads
+//!                                          &credentials=FILE&profile=NAME     keys from a file that others can't read
+//!                                          &instance_metadata=true            keys from the machine's metadata service
+//!                                          &read_only=true                    never written to
+//! ```
+
+use std::path::PathBuf;
+
+use percent_encoding::percent_decode_str;
+
+use super::Environment;
+
+/// A configured upstream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upstream {
+    /// Its URL without the options that are read here.
+    pub url: String,
+    /// Where its keys come from.
+    pub keys: Keys,
+    /// Nothing is ever written to it.
+    pub read_only: bool,
+}
+
+/// Where keys come from.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Keys {
+    /// Requests are not signed.
+    Anonymous,
+    /// The environment's.
+    Given {
+        /// `AWS_ACCESS_KEY_ID`.
+        access_key_id: String,
+        /// `AWS_SECRET_ACCESS_KEY`.
+        secret_access_key: String,
+        /// `AWS_SESSION_TOKEN`.
+        session_token: Option<String>,
+    },
+    /// A file in the format of `~/.aws/credentials`.
+    File {
+        /// Where.
+        path: PathBuf,
+        /// Which section.
+        profile: Option<String>,
+    },
+    /// The machine's metadata service: only when the URL asks for it.
+    InstanceMetadata,
+}
+
+// === impl Upstream ===
+
+impl Upstream {
+    /// Takes a URL apart. `None` for `none`.
+    pub(super) fn parse(url: &str, environment: &Environment) -> Result<Option<Self>, String> {
+        if matches!(url, "none" | "") {
+            return Ok(None);
+        }
+        let (base, query) = url.split_once('?').unwrap_or((url, ""));
+        let Some((scheme, _)) = base.split_once("://") else {
+            return Err("is not a URL; none, file:///path and s3://bucket/prefix are known".into());
+        };
+        let is_s3 = match scheme {
+            "file" => false,
+            "s3" => true,
+            other => return Err(format!("has the scheme `{other}`; none, file and s3 are known")),
+        };
+        let (mut passed_on, mut file, mut profile) = (Vec::new(), None, None);
+        let (mut metadata, mut read_only) = (false, false);
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, raw) = pair.split_once('=').unwrap_or((pair, "true"));
+            let value =
+                percent_decode_str(raw).decode_utf8().map_err(|_| format!("option `{name}` is not UTF-8"))?;
+            match name {
+                "credentials" if is_s3 => file = Some(PathBuf::from(&*value)),
+                "profile" if is_s3 => profile = Some(value.into_owned()),
+                "instance_metadata" if is_s3 => metadata = truth(name, &value)?,
+                "read_only" => read_only = truth(name, &value)?,
+                _ => passed_on.push(pair.to_owned()),
+            }
+        }
+        if file.is_some() && metadata {
+            return Err("names both a credentials file and instance_metadata".into());
+        }
+        let keys = if is_s3 { environment.keys(file, profile, metadata) } else { Keys::Anonymous };
+        if is_s3 {
+            environment.complete(&mut passed_on);
+        }
+        let separator = if passed_on.is_empty() { "" } else { "?" };
+        Ok(Some(Self { url: format!("{base}{separator}{}", passed_on.join("&")), keys, read_only }))
+    }
+}
+
+// === impl Environment ===
+
+impl Environment {
+    /// The URL's file, the environment's keys, its file, the user's own file, nothing: the first of them.
+    fn keys(&self, file: Option<PathBuf>, profile: Option<String>, metadata: bool) -> Keys {
+        if metadata {
+            return Keys::InstanceMetadata;
+        }
+        let profile = profile.or_else(|| self.profile.clone());
+        if let Some(path) = file {
+            return Keys::File { path, profile };
+        }
+        if let (Some(id), Some(secret)) = (&self.access_key_id, &self.secret_access_key) {
+            return Keys::Given {
+                access_key_id: id.clone(),
+                secret_access_key: secret.clone(),
+                session_token: self.session_token.clone(),
+            };
+        }
+        let own = self.home.as_ref().map(|home| home.join(".aws/credentials")).filter(|path| path.exists());
+        match self.credentials_file.clone().or(own) {
+            Some(path) => Keys::File { path, profile },
+            None => Keys::Anonymous,
+        }
+    }
+
+    /// Adds what the URL leaves out.
+    fn complete(&self, options: &mut Vec<String>) {
+        for (name, value) in [("region", &self.region), ("endpoint", &self.endpoint)] {
+            let given = options.iter().any(|pair| pair.split('=').next() == Some(name));
+            if let (Some(value), false) = (value, given) {
+                let value = percent_encoding::utf8_percent_encode(value, percent_encoding::NON_ALPHANUMERIC);
+                options.push(format!("{name}={value}"));
+            }
+        }
+    }
+}
+
+// === impl Keys ===
+
+impl std::fmt::Debug for Keys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Anonymous => f.write_str("Anonymous"),
+            Self::Given { .. } => f.write_str("Given(..)"),
+            Self::File { path, profile } => write!(f, "File({}, {profile:?})", path.display()),
+            Self::InstanceMetadata => f.write_str("InstanceMetadata"),
+        }
+    }
+}
+
+fn truth(name: &str, value: &str) -> Result<bool, String> {
+    match value {
+        "true" | "1" => Ok(true),
+        "false" | "0" => Ok(false),
+        _ => Err(format!("option `{name}` is neither true nor false")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(url: &str, environment: &Environment) -> Upstream {
+        Upstream::parse(url, environment).expect("parses").expect("an upstream")
+    }
+
+    #[test]
+    fn options_of_ours_leave_the_url() {
+        let found = parse(
+            "s3://bucket/team?endpoint=http%3A%2F%2F127.0.0.1%3A1&credentials=/etc/k&profile=ci&read_only=true",
+            &Environment { region: Some("eu-1".into()), ..Environment::default() },
+        );
+        assert_eq!(found.url, "s3://bucket/team?endpoint=http%3A%2F%2F127.0.0.1%3A1&region=eu%2D1");
+        assert_eq!(found.keys, Keys::File { path: "/etc/k".into(), profile: Some("ci".into()) });
+        assert!(found.read_only);
+        let found = parse("file:///srv/cache", &Environment::default());
+        assert_eq!((found.url.as_str(), found.keys), ("file:///srv/cache", Keys::Anonymous));
+    }
+
+    #[test]
+    fn keys_in_the_environment_come_before_its_file_and_after_the_url() {
+        let environment = Environment {
+            access_key_id: Some("id".into()),
+            secret_access_key: Some("hush".into()),
+            credentials_file: Some("/etc/k".into()),
+            ..Environment::default()
+        };
+        let keys = parse("s3://bucket", &environment).keys;
+        assert!(matches!(keys, Keys::Given { .. }));
+        assert!(!format!("{keys:?}").contains("hush"), "secrets are never shown");
+        assert_eq!(parse("s3://bucket?instance_metadata=true", &environment).keys, Keys::InstanceMetadata);
+        let file_only = Environment { access_key_id: None, ..environment };
+        assert!(matches!(parse("s3://bucket", &file_only).keys, Keys::File { .. }));
+        assert_eq!(parse("s3://bucket", &Environment::default()).keys, Keys::Anonymous);
+    }
+
+    #[test]
+    fn refusals_name_what_is_known() {
+        for bad in ["bucket", "gs://bucket", "s3://b?instance_metadata=maybe"] {
+            assert!(Upstream::parse(bad, &Environment::default()).is_err(), "{bad}");
+        }
+        for none in ["none", ""] {
+            assert_eq!(Upstream::parse(none, &Environment::default()), Ok(None));
+        }
+    }
+}

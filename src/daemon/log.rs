@@ -1,0 +1,28 @@
+//! Logs: for people on a terminal, JSON where it is asked for; to standard error, which service managers collect.
+//!
+//! ERROR: a human must act. WARN: we coped. INFO: the daemon's life. DEBUG: one line a request (`larder::access`).
+
+use std::io::IsTerminal as _;
+
+use tracing_subscriber::EnvFilter;
+
+use crate::config::LogFormat;
+use crate::error::{Error, Kind, Result};
+
+/// Begins to log.
+///
+/// # Errors
+/// `Invalid` when the filter doesn't parse.
+pub(super) fn begin(format: LogFormat, filter: Option<&str>) -> Result<()> {
+    let filter = EnvFilter::try_new(filter.unwrap_or("info"))
+        .map_err(|error| Error::new(Kind::Invalid, "read the log's filter").because(error))?;
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    let begun = match format {
+        LogFormat::Text => lines.try_init(),
+        LogFormat::Json => lines.json().flatten_event(true).try_init(),
+    };
+    begun.map_err(|error| Error::new(Kind::Internal, format!("begin the log: {error}")))
+}

@@ -1,0 +1,101 @@
+//! The cache's parts, each from its own settings.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::cache::{self, Cache, Parts};
+use crate::config::{Bounds, Config, Durability, Keys, Upstream};
+use crate::error::{Error, Result};
+use crate::key::UpstreamId;
+use crate::memory;
+use crate::protocol::turborepo;
+use crate::stats::Stats;
+use crate::store::{self, Generations, Role, Store};
+use crate::upstream::{Credentials, Location, Remote, RemoteSettings, Runtime};
+
+/// Opens stores and upstream. Replays go on behind; no network is needed.
+pub(super) fn open(config: &Config) -> Result<(Cache, Runtime)> {
+    let settings = cache_settings(config);
+    let generations = Generations::default();
+    let store = |role, folder: &Path| {
+        let settings = store_settings(config, folder, settings.inline_max);
+        Store::open(folder, role, settings, generations.clone())
+    };
+    let runtime = Runtime::new()?;
+    let mut remotes = Vec::new();
+    if let Some(upstream) = &config.upstream {
+        remotes.push(Remote::open(remote_settings(upstream, config)?, &runtime)?);
+    }
+    let parts = Parts {
+        cache: store(Role::Cache, &config.folders.cache)?,
+        outbox: store(Role::Outbox, &config.folders.state)?,
+        remotes,
+        siblings: vec![turborepo::ARTIFACTS],
+        stats: Arc::new(Stats::default()),
+    };
+    Ok((Cache::new(settings, parts), runtime))
+}
+
+fn cache_settings(config: &Config) -> cache::Settings {
+    let bounds = &config.bounds;
+    cache::Settings {
+        entry_max: config.entry_max,
+        memory: memory::Settings { memory: bounds.memory, memory_entry_max: bounds.memory_entry_max },
+        queue_bytes: bounds.queue_bytes,
+        queue_entries: bounds.queue_entries,
+        fills: bounds.fills,
+        fill_bytes: bounds.fill_bytes,
+        first_byte: bounds.first_byte,
+        absent_entries: bounds.absent_memory_entries,
+        absent_age: bounds.absent_memory_age,
+        fact_entries: bounds.fact_memory_entries,
+        fact_age: bounds.fact_memory_age,
+        ..cache::Settings::default()
+    }
+}
+
+fn store_settings(config: &Config, folder: &Path, inline_max: u64) -> store::Settings {
+    let bounds = &config.bounds;
+    store::Settings {
+        disk: bounds.disk,
+        disk_keep_free: bounds.disk_keep_free.unwrap_or_else(|| keep_free(folder)),
+        inodes_keep_free: bounds.inodes_keep_free,
+        disk_floor: bounds.disk_floor,
+        sync: config.durability == Durability::Power,
+        inline_max,
+        ..store::Settings::default()
+    }
+}
+
+/// 5 % of the filesystem, at most 5 GiB.
+fn keep_free(folder: &Path) -> u64 {
+    const MAX: u64 = 5 << 30;
+    // What can't be asked has all the more reason to be left some room.
+    rustix::fs::statvfs(folder)
+        .map_or(MAX, |found| (found.f_blocks.saturating_mul(found.f_frsize) / 20).min(MAX))
+}
+
+fn remote_settings(upstream: &Upstream, config: &Config) -> Result<RemoteSettings> {
+    let Bounds { connect, first_byte, stall, .. } = config.bounds;
+    let location = Location::parse(&upstream.url).map_err(|error| {
+        Error::new(error.kind(), format!("use the upstream {}: {}", upstream.url, error.message()))
+    })?;
+    Ok(RemoteSettings {
+        id: UpstreamId(0),
+        name: upstream.url.split('?').next().unwrap_or_default().to_owned(),
+        location,
+        credentials: match upstream.keys.clone() {
+            Keys::Anonymous => Credentials::Anonymous,
+            Keys::Given { access_key_id, secret_access_key, session_token } => {
+                Credentials::Keys { access_key_id, secret_access_key, session_token }
+            }
+            Keys::File { path, profile } => Credentials::File { path, profile },
+            Keys::InstanceMetadata => Credentials::InstanceMetadata,
+        },
+        read_only: upstream.read_only,
+        connect,
+        first_byte,
+        stall,
+        uploads: Some(config.folders.state.join("uploads")),
+    })
+}

@@ -1,0 +1,291 @@
+//! The cache protocol of Bazel over HTTP, which Mill, moon (`api: http`) and bazel-remote's other clients speak too.
+//!
+//! ```text
+//! GET HEAD PUT  [/ns…]/cas/{sha256}    the bytes of that digest, verified; one for all namespaces
+//! GET HEAD PUT  [/ns…]/ac/{sha256}     an action result, opaque or not; JSON where the client asks for it
+//! GET HEAD      [/ns…]/status          bazel-remote's keys; moon only looks at the status
+//! ```
+//!
+//! A PUT is answered with 200: every client takes it. A miss is a 404 with a length, without which Bazel fails the
+//! read. The empty blob is always there. 5xx never happens: Bazel repeats those five times, for 3 s an action.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use hyper::{HeaderMap, Method, Request, StatusCode};
+
+use super::http::{self, Answer, Incoming, Upload};
+use super::reapi::messages;
+use super::{Context, Intent};
+use crate::digest::{Digest, Function};
+use crate::entry::{Attrs, ByteRange, Claim, Hit, Precondition};
+use crate::error::{Error, Kind, Result};
+use crate::key::{Key, Layout, Name, Naming, Scope, Space};
+use crate::links::PARSED_BYTES_MAX;
+use crate::stats::ProtocolStats;
+
+/// Bazel's HTTP protocol.
+#[derive(Debug)]
+pub struct Frontend {
+    context: Arc<Context>,
+    stats: Arc<ProtocolStats>,
+}
+
+/// What a path of this protocol names.
+#[derive(Debug)]
+pub enum Route {
+    /// `cas/{digest}`.
+    Content(Digest),
+    /// `ac/{digest}`.
+    Action(Name),
+    /// `status`.
+    Status,
+    /// A path of this protocol that can't be served, and why.
+    Refused(Error),
+}
+
+/// Action results. In the layout of bazel-remote, so that both can share a bucket.
+pub const AC: Space = Space::new("ac", Naming::Immutable, Layout::Sharded).with_links();
+
+const MISS: &str = "not in the cache\n";
+/// An action result in JSON may be longer than its binary form: names of fields, hex in both.
+const JSON_BYTES_MAX: u64 = 2 * PARSED_BYTES_MAX as u64;
+
+// === impl Route ===
+
+impl Route {
+    /// The route of a path, and which of its segments are the namespace. `None`: not a path of this protocol.
+    pub fn parse<S: AsRef<str>>(segments: &[S]) -> Option<(Range<usize>, Self)> {
+        let last = segments.len().checked_sub(1)?;
+        let name = segments[last].as_ref();
+        if name == "status" {
+            return Some((0..last, Self::Status));
+        }
+        let folder = last.checked_sub(1)?;
+        let route = match segments[folder].as_ref() {
+            "cas" => Digest::parse(Function::Sha256, name).map(Self::Content),
+            "ac" => {
+                let checked = Digest::parse(Function::Sha256, name).and_then(|_| Name::parse(name));
+                checked.map(Self::Action)
+            }
+            _ => return None,
+        };
+        Some((0..folder, route.unwrap_or_else(Self::Refused)))
+    }
+}
+
+// === impl Frontend ===
+
+impl Frontend {
+    /// A frontend over `context`.
+    pub fn new(context: Arc<Context>) -> Self {
+        Self { stats: context.stats("bazel"), context }
+    }
+
+    /// The answer to a plain GET that the memory tier has.
+    pub fn answer_now<B>(&self, scope: &Scope, route: &Route, request: &Request<B>) -> Option<Answer> {
+        match route {
+            // Action results are never answered from memory alone: what they name may be gone.
+            Route::Content(digest) if *request.method() == Method::GET => {
+                self.context.cache.get_now(scope, &Key::Content(*digest)).map(|hit| self.hit(hit))
+            }
+            Route::Content(_) | Route::Action(_) | Route::Status | Route::Refused(_) => None,
+        }
+    }
+
+    /// Answers a request.
+    pub async fn answer<B: Incoming>(&self, scope: &Scope, route: Route, request: Request<B>) -> Answer {
+        match route {
+            Route::Content(digest) => self.answer_entry(scope, Key::Content(digest), false, request).await,
+            Route::Action(name) => {
+                self.answer_entry(scope, Key::Named { space: AC, name }, true, request).await
+            }
+            Route::Status => match *request.method() {
+                Method::GET => self.status().await,
+                Method::HEAD => http::without_body(self.status().await),
+                _ => self.other_method("GET, HEAD", request).await,
+            },
+            Route::Refused(error) => self.refuse_request(&error, request).await,
+        }
+    }
+
+    async fn answer_entry<B: Incoming>(
+        &self,
+        scope: &Scope,
+        key: Key,
+        is_action: bool,
+        request: Request<B>,
+    ) -> Answer {
+        let as_json = is_action && http::accepts_json(request.headers());
+        match *request.method() {
+            Method::GET if as_json => self.get_json(scope, &key).await,
+            Method::GET => self.get(scope, &key).await,
+            Method::HEAD if as_json => http::without_body(self.get_json(scope, &key).await),
+            Method::HEAD => http::without_body(self.head(scope, &key).await),
+            Method::PUT => self.put(scope, key, is_action, request).await,
+            _ => self.other_method("GET, HEAD, PUT", request).await,
+        }
+    }
+
+    async fn get(&self, scope: &Scope, key: &Key) -> Answer {
+        match self.context.cache.get(scope, key, ByteRange::Full).await {
+            Ok(Some(hit)) => self.hit(hit),
+            Ok(None) => self.miss(),
+            Err(error) => self.refuse(&error, Intent::Read),
+        }
+    }
+
+    fn hit(&self, hit: Hit) -> Answer {
+        self.stats.hit(hit.from);
+        self.stats.bytes_out.add(hit.body.len());
+        let mut answer = http::hit(hit.body, hit.from);
+        answer.headers_mut().insert(CONTENT_TYPE, http::OCTETS);
+        answer
+    }
+
+    async fn get_json(&self, scope: &Scope, key: &Key) -> Answer {
+        let hit = match self.context.cache.get(scope, key, ByteRange::Full).await {
+            Ok(Some(hit)) => hit,
+            Ok(None) => return self.miss(),
+            Err(error) => return self.refuse(&error, Intent::Read),
+        };
+        let from = hit.from;
+        match hit.body.collect(PARSED_BYTES_MAX as u64).await {
+            Ok(bytes) => match messages::to_json(&bytes) {
+                Some(json) => {
+                    self.stats.hit(from);
+                    self.stats.bytes_out.add(json.len() as u64);
+                    http::json(StatusCode::OK, json)
+                }
+                None => self.miss(),
+            },
+            // Longer than any action result that is parsed, or it broke off: nothing of it has been sent.
+            Err(_) => self.miss(),
+        }
+    }
+
+    async fn head(&self, scope: &Scope, key: &Key) -> Answer {
+        match self.context.cache.head(scope, key).await {
+            Ok(Some((meta, from))) => {
+                self.stats.hit(from);
+                let mut answer = http::empty(StatusCode::OK);
+                answer.headers_mut().insert(CONTENT_TYPE, http::OCTETS);
+                answer.headers_mut().insert(CONTENT_LENGTH, meta.len.into());
+                answer
+            }
+            Ok(None) => self.miss(),
+            Err(error) => self.refuse(&error, Intent::Read),
+        }
+    }
+
+    async fn put<B: Incoming>(
+        &self,
+        scope: &Scope,
+        key: Key,
+        is_action: bool,
+        request: Request<B>,
+    ) -> Answer {
+        let (head, mut upload) = Upload::of(request);
+        let result = self.store(scope, key, is_action, &head.headers, &mut upload).await;
+        self.stats.bytes_in.add(upload.taken());
+        let answer = match result {
+            Ok(()) => {
+                self.stats.puts.one();
+                http::empty(StatusCode::OK)
+            }
+            Err(error) => self.refuse(&error, Intent::Write),
+        };
+        upload.finish(answer, self.context.settings.drain_bytes_max).await
+    }
+
+    async fn store<B: Incoming>(
+        &self,
+        scope: &Scope,
+        key: Key,
+        is_action: bool,
+        headers: &HeaderMap,
+        upload: &mut Upload<B>,
+    ) -> Result<()> {
+        http::identity_only(headers)?;
+        let cache = &self.context.cache;
+        if is_action && http::sends_json(headers) {
+            let bytes = messages::from_json(&upload.collect(JSON_BYTES_MAX).await?)?;
+            let claim = Claim { len: Some(bytes.len() as u64), digest: None };
+            let mut put = cache.put(scope, key, claim, Attrs::default(), Precondition::None).await?;
+            put.write(bytes.into()).await?;
+            put.commit().await?;
+            return Ok(());
+        }
+        let claim = Claim { len: upload.len(), digest: None };
+        let mut put = cache.put(scope, key, claim, Attrs::default(), Precondition::None).await?;
+        upload.write_to(&mut put).await?;
+        put.commit().await?;
+        Ok(())
+    }
+
+    /// bazel-remote's keys, so that what watches one can watch the other. What Larder has no such number for is 0.
+    async fn status(&self) -> Answer {
+        let disk = self.context.cache.status().await.disk;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let status = serde_json::json!({
+            "CurrSize": disk.bytes,
+            "UncompressedSize": disk.bytes,
+            "ReservedSize": disk.draft_bytes,
+            "MaxSize": self.context.settings.disk,
+            "NumFiles": disk.entries,
+            "ServerTime": now,
+            "GitCommit": "",
+            "GitTags": concat!("larder-", env!("CARGO_PKG_VERSION")),
+            "NumGoroutines": 0,
+        });
+        http::json(StatusCode::OK, status.to_string())
+    }
+
+    fn miss(&self) -> Answer {
+        self.stats.misses.one();
+        http::text(StatusCode::NOT_FOUND, MISS)
+    }
+
+    /// What a failure looks like in this dialect. A write that failed because of us is acknowledged, and counted as
+    /// shed.
+    pub(crate) fn refuse(&self, error: &Error, intent: Intent) -> Answer {
+        let status = match (error.kind(), intent) {
+            (Kind::Invalid | Kind::Mismatch, _) => StatusCode::BAD_REQUEST,
+            (Kind::TooLarge, _) => StatusCode::PAYLOAD_TOO_LARGE,
+            (Kind::Denied, _) => StatusCode::FORBIDDEN,
+            (Kind::Precondition, _) => StatusCode::PRECONDITION_FAILED,
+            (Kind::Unsupported, _) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            (Kind::NoSpace | Kind::Unavailable | Kind::Corrupt | Kind::Internal, Intent::Read) => {
+                return self.miss();
+            }
+            (Kind::NoSpace | Kind::Unavailable | Kind::Corrupt | Kind::Internal, Intent::Write) => {
+                self.stats.puts.one();
+                self.context.lose(error);
+                return http::empty(StatusCode::OK);
+            }
+        };
+        self.stats.refused.one();
+        http::text(status, format!("{}\n", error.message()))
+    }
+
+    /// Refuses a whole request: its body is read before it is answered.
+    pub(crate) async fn refuse_request<B: Incoming>(&self, error: &Error, request: Request<B>) -> Answer {
+        let (head, upload) = Upload::of(request);
+        let answer = match head.method {
+            Method::GET => self.refuse(error, Intent::Read),
+            Method::HEAD => http::without_body(self.refuse(error, Intent::Read)),
+            _ => self.refuse(error, Intent::Write),
+        };
+        upload.finish(answer, self.context.settings.drain_bytes_max).await
+    }
+
+    async fn other_method<B: Incoming>(&self, allow: &'static str, request: Request<B>) -> Answer {
+        self.stats.refused.one();
+        let (head, upload) = Upload::of(request);
+        let words = http::no_such_method(&head.method, allow) + "\n";
+        let answer = http::allowing(http::text(StatusCode::METHOD_NOT_ALLOWED, words), allow);
+        upload.finish(answer, self.context.settings.drain_bytes_max).await
+    }
+}

@@ -1,0 +1,127 @@
+//! GET and HEAD of a blob.
+
+use hyper::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, LAST_MODIFIED, RANGE};
+use hyper::header::{HeaderMap, HeaderValue};
+use hyper::{Response, StatusCode};
+
+use super::{CONTENT_TYPE_ATTR, Frontend};
+use crate::entry::{ByteRange, Hit, Meta};
+use crate::error::Kind;
+use crate::key::{Key, Scope};
+use crate::protocol::Intent;
+use crate::protocol::http::{self, Answer, Verdict};
+
+impl Frontend {
+    pub(super) fn get_now(&self, scope: &Scope, key: &Key, headers: &HeaderMap) -> Option<Answer> {
+        if headers.contains_key(RANGE) {
+            return None;
+        }
+        self.context.cache.get_now(scope, key).map(|hit| self.judge(hit, headers, false))
+    }
+
+    pub(super) async fn get(&self, scope: &Scope, key: &Key, headers: &HeaderMap) -> Answer {
+        let asked = http::range(headers);
+        match self.context.cache.get(scope, key, asked).await {
+            Ok(Some(hit)) if asked != ByteRange::Full && !http::apply_range(headers, &hit.meta) => {
+                self.get_full(scope, key, headers).await
+            }
+            Ok(Some(hit)) => self.judge(hit, headers, asked != ByteRange::Full),
+            Ok(None) => self.miss(),
+            Err(error) if error.kind() == Kind::Invalid && asked != ByteRange::Full => {
+                self.outside(scope, key, headers).await
+            }
+            Err(error) => self.refuse(&error, Intent::Read),
+        }
+    }
+
+    pub(super) async fn head(&self, scope: &Scope, key: &Key, headers: &HeaderMap) -> Answer {
+        match self.context.cache.head(scope, key).await {
+            Ok(Some((meta, from))) => {
+                self.stats.hit(from);
+                if let Some(answer) = unmet(http::verdict(headers, &meta), &meta) {
+                    return answer;
+                }
+                let mut answer = http::empty(StatusCode::OK);
+                describe(&mut answer, &meta);
+                answer.headers_mut().insert(CONTENT_LENGTH, meta.len.into());
+                answer
+            }
+            Ok(None) => self.miss(),
+            Err(error) => self.refuse(&error, Intent::Read),
+        }
+    }
+
+    /// The whole entry, because a range was asked of another one than this (`If-Range`).
+    async fn get_full(&self, scope: &Scope, key: &Key, headers: &HeaderMap) -> Answer {
+        match self.context.cache.get(scope, key, ByteRange::Full).await {
+            Ok(Some(hit)) => self.judge(hit, headers, false),
+            Ok(None) => self.miss(),
+            Err(error) => self.refuse(&error, Intent::Read),
+        }
+    }
+
+    /// A range that has no byte of the entry.
+    async fn outside(&self, scope: &Scope, key: &Key, headers: &HeaderMap) -> Answer {
+        let meta = match self.context.cache.head(scope, key).await {
+            Ok(Some((meta, _))) => meta,
+            Ok(None) => return self.miss(),
+            Err(error) => return self.refuse(&error, Intent::Read),
+        };
+        if let Some(answer) = unmet(http::verdict(headers, &meta), &meta) {
+            return answer;
+        }
+        if !http::apply_range(headers, &meta) {
+            return self.get_full(scope, key, headers).await;
+        }
+        self.stats.refused.one();
+        let words = format!("the range is outside the body of {} bytes\n", meta.len);
+        let mut answer = http::text(StatusCode::RANGE_NOT_SATISFIABLE, words);
+        insert(&mut answer, CONTENT_RANGE, http::unsatisfied_range(meta.len));
+        answer
+    }
+
+    fn judge(&self, hit: Hit, headers: &HeaderMap, partial: bool) -> Answer {
+        self.stats.hit(hit.from);
+        if let Some(answer) = unmet(http::verdict(headers, &hit.meta), &hit.meta) {
+            return answer;
+        }
+        self.stats.bytes_out.add(hit.body.len());
+        let mut answer = http::hit(hit.body, hit.from);
+        describe(&mut answer, &hit.meta);
+        if partial {
+            *answer.status_mut() = StatusCode::PARTIAL_CONTENT;
+            insert(&mut answer, CONTENT_RANGE, http::content_range(&hit.range, hit.meta.len));
+        }
+        answer
+    }
+}
+
+/// The answer when the conditions don't let the entry be sent.
+fn unmet(verdict: Verdict, meta: &Meta) -> Option<Answer> {
+    match verdict {
+        Verdict::Answer => None,
+        Verdict::NotModified => {
+            let mut answer = http::empty(StatusCode::NOT_MODIFIED);
+            insert(&mut answer, ETAG, http::quoted(&meta.etag));
+            Some(answer)
+        }
+        Verdict::Failed => {
+            let words = "what is stored is not what If-Match or If-Unmodified-Since expects\n";
+            Some(http::text(StatusCode::PRECONDITION_FAILED, words))
+        }
+    }
+}
+
+fn describe(answer: &mut Answer, meta: &Meta) {
+    let kept = meta.attrs.get(CONTENT_TYPE_ATTR).and_then(|value| HeaderValue::from_str(value).ok());
+    answer.headers_mut().insert(CONTENT_TYPE, kept.unwrap_or(http::OCTETS));
+    answer.headers_mut().insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    insert(answer, ETAG, http::quoted(&meta.etag));
+    insert(answer, LAST_MODIFIED, http::last_modified(meta.stored_ms));
+}
+
+fn insert<T>(answer: &mut Response<T>, name: hyper::header::HeaderName, value: Option<HeaderValue>) {
+    if let Some(value) = value {
+        answer.headers_mut().insert(name, value);
+    }
+}

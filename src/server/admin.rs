@@ -1,0 +1,213 @@
+//! The daemon's own pages: health, readiness, statistics; and for the command line, by its socket only, the queue.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use hyper::{Method, StatusCode};
+use serde_json::{Map, Value, json};
+
+use super::clocks::Registry;
+use crate::cache::Cache;
+use crate::entry::Tier;
+use crate::stats::{Counter, SHEDS, Stats, TIERS};
+
+/// What the pages tell of.
+#[derive(Debug)]
+pub(super) struct Admin {
+    started: Instant,
+    cache: Cache,
+    registry: Arc<Registry>,
+    ready: AtomicBool,
+}
+
+/// A page that exists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Page {
+    /// The process answers.
+    Healthz,
+    /// The stores have replayed their logs: look-ups don't wait.
+    Readyz,
+    /// All counters and states.
+    Stats,
+    /// The first `limit` rows of the queue; answered when something changes, at the latest after `wait`.
+    Queue { limit: usize, wait: Duration },
+}
+
+/// Rows of the queue in one answer, at most.
+const QUEUE_ROWS_MAX: usize = 10_000;
+
+/// A wait for a change of the queue, at most.
+const WAIT_MAX: Duration = Duration::from_secs(10);
+
+// === impl Page ===
+
+impl Page {
+    /// The page at `/-/{segments}?{query}`. `admin`: asked by the admin socket.
+    pub(super) fn parse(
+        segments: &[&str],
+        query: Option<&str>,
+        admin: bool,
+    ) -> Result<Self, (StatusCode, &'static str)> {
+        match segments {
+            ["healthz"] => Ok(Self::Healthz),
+            ["readyz"] => Ok(Self::Readyz),
+            ["stats"] => Ok(Self::Stats),
+            ["queue"] if admin => {
+                let number = |name: &str| {
+                    let pairs = query.unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
+                    pairs
+                        .clone()
+                        .find(|(key, _)| *key == name)
+                        .map(|(_, value)| value.parse::<u64>())
+                        .transpose()
+                };
+                match (number("limit"), number("wait_ms")) {
+                    (Ok(limit), Ok(wait_ms)) => Ok(Self::Queue {
+                        limit: limit.map_or(100, |limit| (limit as usize).min(QUEUE_ROWS_MAX)),
+                        wait: Duration::from_millis(wait_ms.unwrap_or(0)).min(WAIT_MAX),
+                    }),
+                    _ => Err((StatusCode::BAD_REQUEST, "`limit` and `wait_ms` are numbers")),
+                }
+            }
+            ["queue"] => Err((StatusCode::FORBIDDEN, "the queue is shown by the admin socket only")),
+            _ => Err((StatusCode::NOT_FOUND, "under /-/ are healthz, readyz and stats")),
+        }
+    }
+}
+
+// === impl Admin ===
+
+impl Admin {
+    pub(super) fn new(cache: Cache, registry: Arc<Registry>) -> Self {
+        Self { started: Instant::now(), cache, registry, ready: AtomicBool::new(false) }
+    }
+
+    /// Look-ups don't wait any more.
+    pub(super) fn now_ready(&self) {
+        self.ready.store(true, Ordering::Release);
+    }
+
+    /// The page's status and content; JSON where it isn't text.
+    pub(super) async fn show(&self, page: Page, method: &Method) -> (StatusCode, Content) {
+        if !matches!(*method, Method::GET | Method::HEAD) {
+            return (StatusCode::METHOD_NOT_ALLOWED, Content::Text("only GET and HEAD are answered here\n"));
+        }
+        match page {
+            Page::Healthz => (StatusCode::OK, Content::Text("ok\n")),
+            Page::Readyz if self.ready.load(Ordering::Acquire) => (StatusCode::OK, Content::Text("ready\n")),
+            Page::Readyz => {
+                (StatusCode::SERVICE_UNAVAILABLE, Content::Text("starting: the index is being read\n"))
+            }
+            Page::Stats => (StatusCode::OK, Content::json(&self.stats().await)),
+            Page::Queue { limit, wait } => (StatusCode::OK, Content::json(&self.queue(limit, wait).await)),
+        }
+    }
+
+    async fn queue(&self, limit: usize, wait: Duration) -> Value {
+        let mut changes = self.cache.queue_changes();
+        changes.borrow_and_update();
+        if !wait.is_zero() && self.cache.queue_summary().await.entries > 0 {
+            // Both outcomes mean "look again".
+            let _ = tokio::time::timeout(wait, changes.changed()).await;
+        }
+        json!({
+            "queue": self.cache.queue_summary().await,
+            "upstreams": self.cache.status().await.upstreams,
+            "items": self.cache.queue(limit).await,
+        })
+    }
+
+    async fn stats(&self) -> Value {
+        let mut page = json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "pid": std::process::id(),
+            "uptime_s": self.started.elapsed().as_secs(),
+            "ready": self.ready.load(Ordering::Acquire),
+            "connections": self.registry.count(),
+        });
+        let status = serde_json::to_value(self.cache.status().await).unwrap_or_default();
+        for part in [status, counters(self.cache.stats())] {
+            if let (Value::Object(page), Value::Object(part)) = (&mut page, part) {
+                page.extend(part);
+            }
+        }
+        page
+    }
+}
+
+/// What a page is made of.
+#[derive(Debug)]
+pub(super) enum Content {
+    Text(&'static str),
+    Json(Bytes),
+}
+
+// === impl Content ===
+
+impl Content {
+    fn json(value: &Value) -> Self {
+        let mut bytes = serde_json::to_vec_pretty(value).expect("maps with text keys serialize");
+        bytes.push(b'\n');
+        Self::Json(bytes.into())
+    }
+}
+
+fn counters(stats: &Stats) -> Value {
+    let named = |pairs: &[(&str, &Counter)]| -> Map<String, Value> {
+        pairs.iter().map(|(name, counter)| ((*name).to_owned(), counter.read().into())).collect()
+    };
+    let protocols: Map<String, Value> = stats
+        .protocols()
+        .into_iter()
+        .map(|(name, protocol)| {
+            let hits: Vec<(&str, &Counter)> = TIERS.into_iter().map(Tier::name).zip(&protocol.hits).collect();
+            let mut counts = named(&[
+                ("misses", &protocol.misses),
+                ("puts", &protocol.puts),
+                ("refused", &protocol.refused),
+                ("bytes_in", &protocol.bytes_in),
+                ("bytes_out", &protocol.bytes_out),
+            ]);
+            counts.insert("hits".into(), named(&hits).into());
+            (name.to_owned(), counts.into())
+        })
+        .collect();
+    let sheds: Vec<(&str, &Counter)> =
+        SHEDS.into_iter().map(|reason| (reason.name(), stats.shed(reason))).collect();
+    let totals = named(&[
+        ("fills", &stats.fills),
+        ("fills_joined", &stats.fills_joined),
+        ("uploads", &stats.uploads),
+        ("uploads_ended", &stats.uploads_ended),
+        ("uploads_superseded", &stats.uploads_superseded),
+        ("evictions", &stats.evictions),
+        ("corrupt", &stats.corrupt),
+        ("deadline_misses", &stats.deadline_misses),
+        ("denied_reads", &stats.denied_reads),
+    ]);
+    json!({ "protocols": protocols, "sheds": named(&sheds), "totals": totals })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_queue_is_for_the_admin_socket() {
+        let queue = |limit, wait_ms| Page::Queue { limit, wait: Duration::from_millis(wait_ms) };
+        assert_eq!(Page::parse(&["queue"], None, true), Ok(queue(100, 0)));
+        assert_eq!(Page::parse(&["queue"], Some("wait_ms=5&limit=0"), true), Ok(queue(0, 5)));
+        assert_eq!(
+            Page::parse(&["queue"], Some("limit=99999999&wait_ms=99999999"), true),
+            Ok(queue(10_000, 10_000))
+        );
+        let status = |page: Result<Page, (StatusCode, &str)>| page.map_err(|(status, _)| status);
+        assert_eq!(status(Page::parse(&["queue"], Some("limit=x"), true)), Err(StatusCode::BAD_REQUEST));
+        assert_eq!(status(Page::parse(&["queue"], None, false)), Err(StatusCode::FORBIDDEN));
+        for unknown in [&[] as &[&str], &["x"], &["stats", "x"]] {
+            assert_eq!(status(Page::parse(unknown, None, true)), Err(StatusCode::NOT_FOUND), "{unknown:?}");
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! One connection, from its first byte to its end: HTTP/1.1 or h2c, told apart by how the client begins.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use hyper::body::Incoming;
+use hyper::rt::Executor;
+use hyper::server::conn::{http1, http2};
+use hyper::service::Service;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use tokio_util::task::TaskTracker;
+
+use super::access::{Answer, Ticket, Uploading};
+use super::clocks::{Activity, Admitted, Order};
+use super::dispatch::{self, Door, Visit};
+use super::identity::Caller;
+use super::wire::{Socket, Version, Wire};
+
+/// One read of an upload takes at most this, and a head over it is 431.
+pub(super) const HTTP1_BUFFER_BYTES: usize = 256 << 10;
+
+/// HTTP/2 windows: loopback has no round trip worth more, and a stream that its handler doesn't read holds no more.
+const HTTP2_STREAM_WINDOW_BYTES: u32 = 1 << 20;
+const HTTP2_CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
+const HTTP2_STREAMS_MAX: u32 = 256;
+
+/// Answers the requests of one connection.
+#[derive(Debug, Clone)]
+struct Frontdesk {
+    door: Arc<Door>,
+    visit: Arc<Visit>,
+    activity: Arc<Activity>,
+    multiplexed: bool,
+}
+
+/// An answer in the making.
+struct Answering {
+    ticket: Option<Ticket>,
+    reply: dispatch::Answering,
+    multiplexed: bool,
+}
+
+/// Runs HTTP/2's streams as tasks of the server.
+#[derive(Debug, Clone)]
+struct Streams(TaskTracker);
+
+/// A hyper connection that can be asked to finish.
+trait Graceful: Future {
+    fn graceful(self: Pin<&mut Self>);
+}
+
+/// Polls a connection and obeys orders.
+struct Obedient<C> {
+    connection: Pin<Box<C>>,
+    activity: Arc<Activity>,
+    /// The order that makes it finish what runs and end.
+    finish_at: Order,
+    /// The last order that was seen; a waker wakes once, so each new order needs one anew.
+    seen: Option<Order>,
+    finishing: bool,
+}
+
+/// Serves a connection to its end. A task of its own, because its waker must stay the same from order to order.
+pub(super) async fn serve(
+    socket: Socket,
+    admitted: Admitted,
+    admin: bool,
+    door: Arc<Door>,
+    tasks: TaskTracker,
+) {
+    let activity = Arc::clone(&admitted.0);
+    let unix = matches!(socket, Socket::Unix(_));
+    let caller = door.caller(&socket);
+    if let Caller::Stranger(words) = &caller {
+        tracing::info!("refused a connection: {words}");
+    }
+    let visit = Arc::new(Visit { caller, unix, admin });
+    let mut wire = Wire::new(socket, Arc::clone(&activity));
+    let Some(version) = wire.version().await else { return };
+    let multiplexed = version == Version::Http2;
+    if multiplexed {
+        activity.is_multiplexed();
+    }
+    let desk = Frontdesk { door, visit, activity: Arc::clone(&activity), multiplexed };
+    let ended = match version {
+        Version::Http1 => {
+            let connection = http1::Builder::new()
+                .header_read_timeout(None)
+                .max_buf_size(HTTP1_BUFFER_BYTES)
+                .serve_connection(TokioIo::new(wire), desk);
+            Obedient::new(connection, activity, Order::Close).await
+        }
+        Version::Http2 => {
+            let connection = http2::Builder::new(Streams(tasks))
+                .initial_stream_window_size(HTTP2_STREAM_WINDOW_BYTES)
+                .initial_connection_window_size(HTTP2_CONNECTION_WINDOW_BYTES)
+                .max_concurrent_streams(HTTP2_STREAMS_MAX)
+                .serve_connection(TokioIo::new(wire), desk);
+            Obedient::new(connection, activity, Order::Finish).await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!("a connection ended: {error}");
+    }
+    drop(admitted);
+}
+
+// === impl Obedient ===
+
+impl<C: Graceful> Obedient<C> {
+    fn new(connection: C, activity: Arc<Activity>, finish_at: Order) -> Self {
+        Self { connection: Box::pin(connection), activity, finish_at, seen: None, finishing: false }
+    }
+}
+
+impl<C: Graceful<Output = hyper::Result<()>>> Future for Obedient<C> {
+    type Output = hyper::Result<()>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let mut order = this.activity.order();
+        while this.seen != Some(order) {
+            this.activity.listen(cx.waker());
+            this.seen = Some(order);
+            order = this.activity.order();
+        }
+        if order == Order::Cut {
+            return Poll::Ready(Ok(()));
+        }
+        if order >= this.finish_at && !this.finishing {
+            this.finishing = true;
+            this.connection.as_mut().graceful();
+        }
+        this.connection.as_mut().poll(cx)
+    }
+}
+
+impl Graceful for http1::Connection<TokioIo<Wire>, Frontdesk> {
+    fn graceful(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}
+
+impl Graceful for http2::Connection<TokioIo<Wire>, Frontdesk, Streams> {
+    fn graceful(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}
+
+// === impl Frontdesk ===
+
+impl Service<Request<Incoming>> for Frontdesk {
+    type Response = Response<Answer>;
+    type Error = std::convert::Infallible;
+    type Future = Answering;
+
+    fn call(&self, request: Request<Incoming>) -> Answering {
+        let mut ticket = Ticket::new(Arc::clone(&self.activity), &request);
+        let request = request.map(|body| Uploading::new(body, &self.activity));
+        let reply = dispatch::answer(&self.door, &self.visit, &mut ticket, request);
+        Answering { ticket: Some(ticket), reply, multiplexed: self.multiplexed }
+    }
+}
+
+impl Future for Answering {
+    type Output = Result<Response<Answer>, std::convert::Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut response = ready!(Pin::new(&mut self.reply).poll(cx));
+        let ticket = self.ticket.take().expect("not polled again after it was ready");
+        if !self.multiplexed && ticket.stopping() {
+            response = dispatch::last_on_its_connection(response);
+        }
+        Poll::Ready(Ok(ticket.answer(response)))
+    }
+}
+
+// === impl Streams ===
+
+impl<F: Future<Output: Send> + Send + 'static> Executor<F> for Streams {
+    fn execute(&self, stream: F) {
+        self.0.spawn(stream);
+    }
+}

@@ -1,0 +1,336 @@
+//! Which frontend a path belongs to: one match on its segments, from which nothing falls through.
+//!
+//! What can't be a path of anyone is refused here, in the words of the frontend that it would have been for.
+
+use std::borrow::Cow;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{self, Poll};
+
+use hyper::{Request, Response, StatusCode, Version};
+
+use super::access::{Ticket, Uploading};
+use super::admin::{Admin, Content, Page};
+use super::guard::Guard;
+use super::identity::{Access, Caller};
+use super::path::with_segments;
+use super::wire::Socket;
+use crate::error::{Error, Kind, Result};
+use crate::key::{Namespace, Scope};
+use crate::protocol::http::{self, Answer, Reply, Upload};
+use crate::protocol::{Context, bazel, blob, turborepo};
+
+/// A refused upload is read up to here, so that the client comes to read the answer.
+const DRAIN_BYTES_MAX: u64 = 64 << 20;
+
+/// The map, in the words of a 404.
+const MAP: &str = "not a path of this cache, which serves [/ns]/cas/{64 hex}, [/ns]/ac/{64 hex} and [/ns]/status \
+                   (Bazel, moon), [/ns]/v8/artifacts (Turborepo), /blob/{ns}/{name}, /-/healthz, /-/readyz, /-/stats\n";
+
+/// What every request comes through.
+#[derive(Debug)]
+pub(super) struct Door {
+    pub(super) access: Access,
+    pub(super) guard: Guard,
+    pub(super) admin: Arc<Admin>,
+    pub(super) frontends: Frontends,
+}
+
+/// All that answer, and the scope of a path without a namespace.
+#[derive(Debug)]
+pub(super) struct Frontends {
+    bazel: bazel::Frontend,
+    turborepo: turborepo::Frontend,
+    blob: blob::Frontend,
+    scope: Scope,
+}
+
+/// Who is at the other end of a connection, and by which socket.
+#[derive(Debug)]
+pub(super) struct Visit {
+    pub(super) caller: Caller,
+    pub(super) unix: bool,
+    /// By the command line's own socket.
+    pub(super) admin: bool,
+}
+
+/// An answer in the making.
+pub(super) enum Answering {
+    /// It is here: what memory has, and short refusals.
+    Now(Option<Answer>),
+    /// It takes something that is waited for.
+    Later(Pin<Box<dyn Future<Output = Response<Reply>> + Send>>),
+}
+
+/// Who answers a path, and with what.
+#[derive(Debug)]
+enum Route<'a> {
+    Bazel(Spot, bazel::Route),
+    Turborepo(Spot, turborepo::Route),
+    Blob(Spot, blob::Route),
+    Admin(&'a [&'a str]),
+    /// On the map, but not in this version.
+    Unserved(&'static str),
+    Unknown,
+}
+
+/// The scope of a path with a namespace; `None` for the door's own. What every core counts references to slows all of
+/// them, so that a request for what memory has counts none.
+type Spot = Option<Scope>;
+
+/// Whose words a refusal has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Dialect {
+    Bazel,
+    Turborepo,
+    Blob,
+    Plain,
+}
+
+// === impl Frontends ===
+
+impl Frontends {
+    pub(super) fn new(context: Context, scope: Scope) -> Self {
+        let context = Arc::new(context);
+        Self {
+            bazel: bazel::Frontend::new(Arc::clone(&context)),
+            turborepo: turborepo::Frontend::new(Arc::clone(&context)),
+            blob: blob::Frontend::new(context),
+            scope,
+        }
+    }
+
+    /// The one match on segments.
+    fn route<'a>(&self, segments: &'a [&'a str]) -> Result<Route<'a>> {
+        let unserved = match segments {
+            ["-", rest @ ..] => return Ok(Route::Admin(rest)),
+            ["blob", ..] => "",
+            ["gradle", ..] => "gradle",
+            ["ccache", ..] => "ccache",
+            ["dav", ..] => "dav",
+            ["maven", ..] => "maven",
+            ["nix", ..] => "nix",
+            ["go", ..] => "go",
+            ["larder", ..] => "larder",
+            ["s3", ..] => "s3",
+            [.., "v1", "cache", _] => "v1/cache",
+            _ => "",
+        };
+        if !unserved.is_empty() {
+            return Ok(Route::Unserved(unserved));
+        }
+        if let Some((namespace, route)) = blob::Route::parse(segments) {
+            return Ok(Route::Blob(self.spot(&segments[namespace])?, route));
+        }
+        if let Some((namespace, route)) = turborepo::Route::parse(segments) {
+            return Ok(Route::Turborepo(self.spot(&segments[namespace])?, route));
+        }
+        if let Some((namespace, route)) = bazel::Route::parse(segments) {
+            return Ok(Route::Bazel(self.spot(&segments[namespace])?, route));
+        }
+        Ok(Route::Unknown)
+    }
+
+    fn spot(&self, namespace: &[&str]) -> Result<Spot> {
+        if namespace.is_empty() {
+            return Ok(None);
+        }
+        let namespace = Namespace::parse(&namespace.join("/"))?;
+        Ok(Some(Scope { owner: self.scope.owner, namespace, upstream: self.scope.upstream }))
+    }
+
+    fn scope<'a>(&'a self, spot: &'a Spot) -> &'a Scope {
+        spot.as_ref().unwrap_or(&self.scope)
+    }
+
+    /// Refuses in the words of the frontend that the path looks meant for.
+    async fn refuse(&self, dialect: Dialect, error: &Error, request: Request<Uploading>) -> Answer {
+        match dialect {
+            Dialect::Bazel => self.bazel.refuse_request(error, request).await,
+            Dialect::Turborepo => self.turborepo.refuse_request(error, request).await,
+            Dialect::Blob => self.blob.refuse_request(error, request).await,
+            Dialect::Plain => {
+                let status = match error.kind() {
+                    Kind::Denied => StatusCode::FORBIDDEN,
+                    _ => StatusCode::BAD_REQUEST,
+                };
+                plain(status, format!("{}\n", error.message()).into(), request).await
+            }
+        }
+    }
+}
+
+/// Answers one request.
+pub(super) fn answer(
+    door: &Arc<Door>,
+    visit: &Visit,
+    ticket: &mut Ticket,
+    request: Request<Uploading>,
+) -> Answering {
+    if let Caller::Stranger(words) = &visit.caller {
+        // Not even read from: the connection ends.
+        let words = http::text(StatusCode::FORBIDDEN, format!("{words}\n"));
+        return Answering::Now(Some(http::closing(words, request.version())));
+    }
+    if let Err(words) = door.guard.check(request.uri(), request.version(), request.headers(), visit.unix) {
+        return Answering::later(plain(StatusCode::FORBIDDEN, format!("{words}\n").into(), request));
+    }
+    let frontends = &door.frontends;
+    let routed = with_segments(request.uri().path(), |segments| {
+        Ok(match frontends.route(segments)? {
+            Route::Admin(rest) => Routed::Admin(Page::parse(rest, request.uri().query(), visit.admin)),
+            Route::Bazel(spot, route) => Routed::Bazel(spot, route),
+            Route::Turborepo(spot, route) => Routed::Turborepo(spot, route),
+            Route::Blob(spot, route) => Routed::Blob(spot, route),
+            Route::Unserved(name) => Routed::Missing(
+                format!("/{name} is a route that this version of larder doesn't serve yet\n").into(),
+            ),
+            Route::Unknown => Routed::Missing(MAP.into()),
+        })
+    });
+    match routed {
+        Ok(Routed::Bazel(spot, route)) => {
+            ticket.answered_by("bazel");
+            if let Some(answer) = frontends.bazel.answer_now(frontends.scope(&spot), &route, &request) {
+                return Answering::Now(Some(answer));
+            }
+            let door = Arc::clone(door);
+            Answering::later(async move {
+                let frontends = &door.frontends;
+                frontends.bazel.answer(frontends.scope(&spot), route, request).await
+            })
+        }
+        Ok(Routed::Turborepo(spot, route)) => {
+            ticket.answered_by("turborepo");
+            if let Some(answer) = frontends.turborepo.answer_now(frontends.scope(&spot), &route, &request) {
+                return Answering::Now(Some(answer));
+            }
+            let door = Arc::clone(door);
+            Answering::later(async move {
+                let frontends = &door.frontends;
+                frontends.turborepo.answer(frontends.scope(&spot), route, request).await
+            })
+        }
+        Ok(Routed::Blob(spot, route)) => {
+            ticket.answered_by("blob");
+            if let Some(answer) = frontends.blob.answer_now(frontends.scope(&spot), &route, &request) {
+                return Answering::Now(Some(answer));
+            }
+            let door = Arc::clone(door);
+            Answering::later(async move {
+                let frontends = &door.frontends;
+                frontends.blob.answer(frontends.scope(&spot), route, request).await
+            })
+        }
+        Ok(Routed::Admin(Ok(page))) => {
+            ticket.answered_by("admin");
+            let admin = Arc::clone(&door.admin);
+            Answering::later(async move { show(&admin, page, request).await })
+        }
+        Ok(Routed::Admin(Err((status, words)))) => {
+            ticket.answered_by("admin");
+            Answering::later(plain(status, format!("{words}\n").into(), request))
+        }
+        Ok(Routed::Missing(words)) => Answering::later(plain(StatusCode::NOT_FOUND, words, request)),
+        Err(error) => {
+            let dialect = Dialect::of(request.uri().path());
+            let door = Arc::clone(door);
+            Answering::later(async move { door.frontends.refuse(dialect, &error, request).await })
+        }
+    }
+}
+
+/// A [`Route`] without the segments.
+enum Routed {
+    Bazel(Spot, bazel::Route),
+    Turborepo(Spot, turborepo::Route),
+    Blob(Spot, blob::Route),
+    Admin(std::result::Result<Page, (StatusCode, &'static str)>),
+    Missing(Cow<'static, str>),
+}
+
+// === impl Answering ===
+
+impl Answering {
+    fn later(answer: impl Future<Output = Answer> + Send + 'static) -> Self {
+        Self::Later(Box::pin(answer))
+    }
+}
+
+impl Future for Answering {
+    type Output = Answer;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Answer> {
+        match &mut *self {
+            Self::Now(answer) => Poll::Ready(answer.take().expect("not polled again after it was ready")),
+            Self::Later(answer) => answer.as_mut().poll(cx),
+        }
+    }
+}
+
+// === impl Door ===
+
+impl Door {
+    pub(super) fn caller(&self, socket: &Socket) -> Caller {
+        self.access.caller(socket)
+    }
+}
+
+// === impl Dialect ===
+
+impl Dialect {
+    /// Judged by the path as it came: it may be one that doesn't decode.
+    fn of(raw: &str) -> Self {
+        if raw.starts_with("/blob/") {
+            Self::Blob
+        } else if raw.contains("/v8/artifacts") {
+            Self::Turborepo
+        } else if raw.contains("/cas/") || raw.contains("/ac/") {
+            Self::Bazel
+        } else {
+            Self::Plain
+        }
+    }
+}
+
+/// A line of text for a request that no frontend answers, after what the client still sends has been read.
+async fn plain(status: StatusCode, words: Cow<'static, str>, request: Request<Uploading>) -> Answer {
+    let (head, upload) = Upload::of(request);
+    let answer = http::text(status, words);
+    let answer = if head.method == hyper::Method::HEAD { http::without_body(answer) } else { answer };
+    upload.finish(answer, DRAIN_BYTES_MAX).await
+}
+
+async fn show(admin: &Admin, page: Page, request: Request<Uploading>) -> Answer {
+    let (head, upload) = Upload::of(request);
+    let answer = match admin.show(page, &head.method).await {
+        (status, Content::Text(words)) => http::text(status, words),
+        (status, Content::Json(bytes)) => http::json(status, bytes),
+    };
+    let answer = if head.method == hyper::Method::HEAD { http::without_body(answer) } else { answer };
+    upload.finish(answer, DRAIN_BYTES_MAX).await
+}
+
+/// What HTTP/1 is told when the daemon stops.
+pub(super) fn last_on_its_connection(answer: Answer) -> Answer {
+    http::closing(answer, Version::HTTP_11)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_has_the_words_of_whom_the_path_was_for() {
+        for (path, dialect) in [
+            ("/blob/x/%00", Dialect::Blob),
+            ("/ns/v8/artifacts/%2e%2e", Dialect::Turborepo),
+            ("/cas/%zz", Dialect::Bazel),
+            ("/a/ac/..", Dialect::Bazel),
+            ("/%00", Dialect::Plain),
+        ] {
+            assert_eq!(Dialect::of(path), dialect, "{path}");
+        }
+    }
+}

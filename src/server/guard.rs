@@ -1,0 +1,143 @@
+//! No web page reaches the daemon: the check of `Host`, `Origin` and `Sec-Fetch-Site` before any frontend.
+//!
+//! A page in a browser can send requests to loopback, and with a name that it points there (DNS rebinding) can read
+//! the answers. Such requests carry an `Origin`, a `Sec-Fetch-Site`, or that name as their `Host`; no build tool
+//! sends one of these.
+
+use std::net::IpAddr;
+
+use hyper::header::{HOST, HeaderName, HeaderValue, ORIGIN};
+use hyper::{HeaderMap, Uri, Version};
+
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// Which `Host`s are ours.
+#[derive(Debug, Clone)]
+pub(super) struct Guard {
+    allow_hosts: Vec<String>,
+}
+
+// === impl Guard ===
+
+impl Guard {
+    /// `allow_hosts`: further names, without a port.
+    pub(super) fn new(allow_hosts: Vec<String>) -> Self {
+        Self { allow_hosts }
+    }
+
+    /// Whether a request may come in; else the words for the 403. `unix`: it came by a unix socket, which no page
+    /// reaches and whose clients name any host.
+    pub(super) fn check(
+        &self,
+        uri: &Uri,
+        version: Version,
+        headers: &HeaderMap,
+        unix: bool,
+    ) -> Result<(), String> {
+        if headers.contains_key(ORIGIN) {
+            return Err("a request with an Origin comes from a web page, which may not use this cache".into());
+        }
+        if let Some(site) = headers.get(SEC_FETCH_SITE)
+            && !matches!(site.as_bytes(), b"none" | b"same-origin")
+        {
+            return Err("a request from another site's web page may not use this cache".into());
+        }
+        if unix {
+            return Ok(());
+        }
+        let host = match uri.authority() {
+            Some(authority) => authority.host(),
+            None => {
+                let mut hosts = headers.get_all(HOST).iter();
+                match (hosts.next().map(HeaderValue::to_str), hosts.next()) {
+                    (Some(Ok(host)), None) => without_port(host),
+                    (None, _) if version < Version::HTTP_11 => return Ok(()),
+                    _ => return Err("the request needs one Host header".into()),
+                }
+            }
+        };
+        if is_loopback(host) || self.allow_hosts.iter().any(|allowed| allowed.eq_ignore_ascii_case(host)) {
+            return Ok(());
+        }
+        Err(format!(
+            "host `{}` is not loopback; name it in `allow_hosts` if it is meant",
+            host.escape_debug()
+        ))
+    }
+}
+
+/// `localhost`, or an address that is loopback: exactly the names that no DNS server answers for.
+fn is_loopback(host: &str) -> bool {
+    if matches!(host, "127.0.0.1" | "localhost") {
+        return true; // what all but a few say
+    }
+    let address = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+    address.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
+        || host.eq_ignore_ascii_case("localhost")
+}
+
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !name.ends_with(':') => name,
+        _ => host,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(host: Option<&str>, header: Option<(HeaderName, &str)>, unix: bool) -> Result<(), String> {
+        let mut headers = HeaderMap::new();
+        if let Some(host) = host {
+            headers.insert(HOST, host.parse().expect("a value"));
+        }
+        if let Some((name, value)) = header {
+            headers.insert(name, value.parse().expect("a value"));
+        }
+        let guard = Guard::new(vec!["cache.test".into()]);
+        guard.check(&Uri::from_static("/cas/x"), Version::HTTP_11, &headers, unix)
+    }
+
+    #[test]
+    fn hosts() {
+        for good in [
+            "127.0.0.1",
+            "127.0.0.1:5273",
+            "127.1.2.3:1",
+            "localhost",
+            "LocalHost:5273",
+            "[::1]:5273",
+            "[::1]",
+            "cache.test:80",
+            "CACHE.test",
+        ] {
+            assert_eq!(check(Some(good), None, false), Ok(()), "{good}");
+        }
+        for bad in
+            ["evil.test", "127.0.0.1.evil.test", "localhost.evil.test", "192.168.0.1:5273", "[::2]", ""]
+        {
+            assert!(check(Some(bad), None, false).is_err(), "{bad}");
+            assert_eq!(check(Some(bad), None, true), Ok(()), "{bad} by a unix socket");
+        }
+        assert!(check(None, None, false).is_err());
+        assert_eq!(check(None, None, true), Ok(()));
+    }
+
+    #[test]
+    fn pages_are_refused_on_every_socket() {
+        for unix in [false, true] {
+            for (name, value) in [
+                (ORIGIN, "null"),
+                (ORIGIN, "http://127.0.0.1:5273"),
+                (SEC_FETCH_SITE, "cross-site"),
+                (SEC_FETCH_SITE, "same-site"),
+            ] {
+                assert!(check(Some("127.0.0.1"), Some((name, value)), unix).is_err(), "{value}");
+            }
+            for value in ["none", "same-origin"] {
+                assert_eq!(check(Some("127.0.0.1"), Some((SEC_FETCH_SITE, value)), unix), Ok(()));
+            }
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! Listening sockets: TCP on loopback and unix, bound here or inherited.
+//!
+//! Nothing but loopback is listened on: without a token and TLS, which this version does not have, any other address
+//! would be a cache that the whole network may poison. A stale unix socket file is replaced only when nobody answers
+//! on it.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use tokio::net::{TcpListener, TcpSocket, UnixListener};
+
+use super::identity;
+use super::wire::Socket;
+use crate::error::{Error, Kind, Result};
+
+/// The kernel's queue of connections that are not accepted yet: a build's burst fits.
+const BACKLOG: u32 = 4096;
+
+/// Where clients connect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Endpoint {
+    /// A TCP address.
+    Tcp(SocketAddr),
+    /// The path of a unix socket.
+    Unix(PathBuf),
+}
+
+/// An endpoint that is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// Where.
+    pub endpoint: Endpoint,
+    /// Failing to bind it is a warning: `[::1]` on machines without IPv6.
+    pub optional: bool,
+}
+
+/// A bound socket.
+#[derive(Debug)]
+pub(super) struct Listener {
+    pub(super) endpoint: Endpoint,
+    /// The socket of the command line: it also answers what only the owner may ask.
+    pub(super) admin: bool,
+    accept: Accept,
+    /// We made the socket file, and remove it.
+    owned: bool,
+}
+
+#[derive(Debug)]
+enum Accept {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// Everything that is listened on. Connections queue in the kernel until they are accepted.
+#[derive(Debug)]
+pub struct Bound {
+    pub(super) listeners: Vec<Listener>,
+}
+
+// === impl Endpoint ===
+
+impl FromStr for Endpoint {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            return match path {
+                "" => Err("`unix:` needs a path, as in unix:/run/larder.sock".into()),
+                path => Ok(Self::Unix(PathBuf::from(path))),
+            };
+        }
+        let address: SocketAddr = text.parse().map_err(|_| {
+            format!("`{text}` is not an address with a port (127.0.0.1:5273, [::1]:5273) or unix:/path")
+        })?;
+        if !address.ip().to_canonical().is_loopback() {
+            return Err(format!(
+                "{address} is not loopback: any other address needs a token and TLS, which this version does not \
+                 have; listen on 127.0.0.1, [::1] or unix:/path"
+            ));
+        }
+        Ok(Self::Tcp(address))
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "{address}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+// === impl Bound ===
+
+impl Bound {
+    /// Adopts the sockets that a service manager handed over, and binds the others that are wanted and `admin`.
+    ///
+    /// Where sockets were handed over, only what is not `optional` of the rest is bound: the defaults step back.
+    ///
+    /// # Errors
+    /// `Unavailable` with the words for the person who started the daemon.
+    pub fn bind(wanted: &[Wanted], defaults: &[Wanted], admin: &Path) -> Result<Self> {
+        let mut listeners = inherited()?;
+        let wanted = if wanted.is_empty() && listeners.is_empty() { defaults } else { wanted };
+        let admin = Endpoint::Unix(admin.to_path_buf());
+        for listener in &mut listeners {
+            listener.admin = listener.endpoint == admin;
+        }
+        for wanted in wanted {
+            if listeners.iter().any(|listener| listener.endpoint == wanted.endpoint) {
+                continue;
+            }
+            match Listener::bind(&wanted.endpoint) {
+                Ok(listener) => listeners.push(listener),
+                Err(error) if wanted.optional => tracing::warn!("going on without it: {error}"),
+                Err(error) => return Err(error),
+            }
+        }
+        match listeners.iter_mut().find(|listener| listener.endpoint == admin) {
+            Some(listener) => listener.admin = true,
+            None => {
+                let mut listener = Listener::bind(&admin)?;
+                listener.admin = true;
+                listeners.push(listener);
+            }
+        }
+        Ok(Self { listeners })
+    }
+
+    /// Where is listened, as bound: port 0 has become a real one.
+    pub fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
+        self.listeners.iter().map(|listener| &listener.endpoint)
+    }
+}
+
+/// Sockets handed over by `LISTEN_FDS`.
+fn inherited() -> Result<Vec<Listener>> {
+    let mut handed = listenfd::ListenFd::from_env();
+    (0..handed.len()).map(|index| adopt(&mut handed, index)).collect()
+}
+
+fn adopt(handed: &mut listenfd::ListenFd, index: usize) -> Result<Listener> {
+    let refuse = |error: io::Error| {
+        let words = format!("adopt inherited socket {index}: it is neither a TCP nor a unix stream listener");
+        Error::new(Kind::Unavailable, words).because(error)
+    };
+    if let Ok(Some(listener)) = handed.take_tcp_listener(index) {
+        listener.set_nonblocking(true).map_err(refuse)?;
+        let address = listener.local_addr().map_err(refuse)?;
+        let endpoint: Endpoint = address
+            .to_string()
+            .parse()
+            .map_err(|words| Error::new(Kind::Denied, format!("adopt inherited socket {index}: {words}")))?;
+        let accept = Accept::Tcp(TcpListener::from_std(listener).map_err(refuse)?);
+        return Ok(Listener { endpoint, admin: false, accept, owned: false });
+    }
+    let listener = handed.take_unix_listener(index).map_err(refuse)?.expect("not taken before");
+    listener.set_nonblocking(true).map_err(refuse)?;
+    let address = listener.local_addr().map_err(refuse)?;
+    let path = address.as_pathname().map_or_else(|| PathBuf::from("(unnamed)"), Path::to_path_buf);
+    let accept = Accept::Unix(UnixListener::from_std(listener).map_err(refuse)?);
+    Ok(Listener { endpoint: Endpoint::Unix(path), admin: false, accept, owned: false })
+}
+
+// === impl Listener ===
+
+impl Listener {
+    fn bind(endpoint: &Endpoint) -> Result<Self> {
+        match endpoint {
+            Endpoint::Tcp(address) => bind_tcp(*address),
+            Endpoint::Unix(path) => bind_unix(path),
+        }
+    }
+
+    /// The next connection.
+    pub(super) async fn accept(&self) -> io::Result<Socket> {
+        match &self.accept {
+            Accept::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                stream.set_nodelay(true)?;
+                let local = stream.local_addr()?;
+                Ok(Socket::Tcp(stream, local, peer))
+            }
+            Accept::Unix(listener) => Ok(Socket::Unix(listener.accept().await?.0)),
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let (Endpoint::Unix(path), true) = (&self.endpoint, self.owned) {
+            // Gone already is as good.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+fn bind_tcp(address: SocketAddr) -> Result<Listener> {
+    let bind = || -> io::Result<TcpListener> {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        socket.set_reuseaddr(true)?; // else a restart waits out TIME_WAIT
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    let listener = bind().map_err(|error| {
+        let words = if error.kind() == io::ErrorKind::AddrInUse {
+            let holder = identity::listener_of(address).unwrap_or_else(|| "another process".into());
+            format!("listen on {address}: it is taken by {holder}; end that or choose another with --listen")
+        } else {
+            format!("listen on {address}")
+        };
+        Error::new(Kind::Unavailable, words).because(error)
+    })?;
+    let address = listener.local_addr().unwrap_or(address);
+    Ok(Listener {
+        endpoint: Endpoint::Tcp(address),
+        admin: false,
+        accept: Accept::Tcp(listener),
+        owned: false,
+    })
+}
+
+fn bind_unix(path: &Path) -> Result<Listener> {
+    let failed = |error: io::Error| {
+        Error::new(Kind::Unavailable, format!("listen on unix:{}", path.display())).because(error)
+    };
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if !found.file_type().is_socket() => {
+            return Err(failed(io::Error::other("there is a file that is not a socket")));
+        }
+        Ok(_) if std::os::unix::net::UnixStream::connect(path).is_ok() => {
+            return Err(failed(io::Error::other("another process answers on it")));
+        }
+        Ok(_) => std::fs::remove_file(path).map_err(failed)?,
+        Err(_) => {}
+    }
+    let listener = UnixListener::bind(path).map_err(failed)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    Ok(Listener {
+        endpoint: Endpoint::Unix(path.to_path_buf()),
+        admin: false,
+        accept: Accept::Unix(listener),
+        owned: true,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_loopback_and_unix_paths_parse() {
+        for good in
+            ["127.0.0.1:5273", "127.9.9.9:1", "[::1]:5273", "[::ffff:127.0.0.1]:80", "unix:/run/x.sock"]
+        {
+            assert!(good.parse::<Endpoint>().is_ok(), "{good}");
+        }
+        for (bad, word) in [
+            ("0.0.0.0:5273", "token and TLS"),
+            ("[::]:5273", "token and TLS"),
+            ("192.168.1.2:5273", "not loopback"),
+            ("5273", "not an address"),
+            ("localhost:5273", "127.0.0.1:5273"),
+            ("unix:", "needs a path"),
+        ] {
+            let words = bad.parse::<Endpoint>().expect_err(bad);
+            assert!(words.contains(word), "{words}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stale_socket_file_is_replaced_and_a_live_one_or_a_file_is_not() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("larder.sock");
+        drop(std::os::unix::net::UnixListener::bind(&path).expect("binds")); // leaves its file
+        let endpoint = Endpoint::Unix(path.clone());
+        let live = Listener::bind(&endpoint).expect("replaces the stale file");
+        assert_eq!(std::fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o600);
+        let error = Listener::bind(&endpoint).expect_err("somebody answers");
+        assert!(error.to_string().contains("answers"), "{error}");
+        drop(live);
+        assert!(!path.exists(), "the file goes with its listener");
+        std::fs::write(&path, "precious").expect("writes");
+        let error = Listener::bind(&endpoint).expect_err("not a socket");
+        assert!(error.to_string().contains("not a socket"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_taken_port_names_its_holder_and_an_optional_one_is_gone_without() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("binds");
+        let endpoint = Endpoint::Tcp(taken.local_addr().expect("bound"));
+        let wanted = |optional| [Wanted { endpoint: endpoint.clone(), optional }];
+        let admin = folder.path().join("larder.sock");
+        let error = Bound::bind(&wanted(false), &[], &admin).expect_err("taken");
+        assert!(error.to_string().contains("--listen"), "{error}");
+        #[cfg(target_os = "linux")]
+        assert!(error.to_string().contains(&format!("pid {}", std::process::id())), "{error}");
+        let bound = Bound::bind(&wanted(true), &[], &admin).expect("a warning only");
+        assert_eq!(bound.endpoints().count(), 1);
+    }
+}

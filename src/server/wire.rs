@@ -1,0 +1,175 @@
+//! The socket under a connection: TCP or unix, with the bytes that were read to tell HTTP/1 from HTTP/2 put back.
+//!
+//! Stamps the connection's clocks, and re-arms `TCP_QUICKACK` while a request body is awaited: a client that writes
+//! head and body apart without `TCP_NODELAY` (cpp-httplib in ccache) waits for the acknowledgement of its head, which
+//! the kernel would delay by 40 ms.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+use super::clocks::{Activity, Order};
+
+/// A connected socket.
+#[derive(Debug)]
+pub(super) enum Socket {
+    /// TCP, and where it was accepted and from.
+    Tcp(TcpStream, SocketAddr, SocketAddr),
+    /// A unix socket.
+    Unix(UnixStream),
+}
+
+/// A [`Socket`] with clocks.
+#[derive(Debug)]
+pub(super) struct Wire {
+    socket: Socket,
+    activity: Arc<Activity>,
+    /// Read from the socket, not yet by the reader above.
+    ahead: Vec<u8>,
+}
+
+/// What the first bytes are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Version {
+    Http1,
+    Http2,
+}
+
+/// How an HTTP/2 client begins. No HTTP/1 request can begin so: `PRI` is reserved.
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// One read's worth of a first request: most heads are smaller.
+const FIRST_READ_BYTES: usize = 2048;
+
+// === impl Wire ===
+
+impl Wire {
+    pub(super) fn new(socket: Socket, activity: Arc<Activity>) -> Self {
+        Self { socket, activity, ahead: Vec::new() }
+    }
+
+    /// Waits for enough bytes to tell the version; they are read again by the reader above.
+    ///
+    /// `None` when the peer went away, or the connection was told to end, before that.
+    pub(super) async fn version(&mut self) -> Option<Version> {
+        std::future::poll_fn(|cx| self.poll_version(cx)).await
+    }
+
+    fn poll_version(&mut self, cx: &mut Context<'_>) -> Poll<Option<Version>> {
+        self.activity.listen(cx.waker());
+        loop {
+            if self.activity.order() >= Order::Close {
+                return Poll::Ready(None);
+            }
+            let mut bytes = [0; FIRST_READ_BYTES];
+            let mut buffer = ReadBuf::new(&mut bytes);
+            match ready!(self.poll_socket(cx, &mut buffer)) {
+                Ok(()) if !buffer.filled().is_empty() => {
+                    self.activity.read();
+                    self.ahead.extend_from_slice(buffer.filled());
+                }
+                Ok(()) | Err(_) => return Poll::Ready(None),
+            }
+            let told = self.ahead.len().min(PREFACE.len());
+            if self.ahead[..told] != PREFACE[..told] {
+                return Poll::Ready(Some(Version::Http1));
+            }
+            if told == PREFACE.len() {
+                return Poll::Ready(Some(Version::Http2));
+            }
+        }
+    }
+
+    fn poll_socket(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match &mut self.socket {
+            Socket::Tcp(stream, ..) => Pin::new(stream).poll_read(cx, buffer),
+            Socket::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
+        }
+    }
+
+    fn quickack(&self) {
+        #[cfg(target_os = "linux")]
+        if let Socket::Tcp(stream, ..) = &self.socket {
+            // A socket that refuses it is slower, not wrong.
+            let _ = rustix::net::sockopt::set_tcp_quickack(stream, true);
+        }
+    }
+
+    fn note_write(&self, written: &Poll<io::Result<usize>>) {
+        match written {
+            Poll::Ready(_) => self.activity.wrote(),
+            Poll::Pending => self.activity.write_blocked(),
+        }
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if !self.ahead.is_empty() {
+            let taken = self.ahead.len().min(buffer.remaining());
+            buffer.put_slice(&self.ahead[..taken]);
+            self.ahead.drain(..taken);
+            if self.ahead.is_empty() {
+                self.ahead = Vec::new(); // an idle connection holds no buffer of ours
+            }
+            return Poll::Ready(Ok(()));
+        }
+        if self.activity.uploading() {
+            self.quickack();
+        }
+        let before = buffer.filled().len();
+        let read = self.poll_socket(cx, buffer);
+        if buffer.filled().len() > before {
+            self.activity.read();
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = match &mut self.socket {
+            Socket::Tcp(stream, ..) => Pin::new(stream).poll_write(cx, bytes),
+            Socket::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+        };
+        self.note_write(&written);
+        written
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = match &mut self.socket {
+            Socket::Tcp(stream, ..) => Pin::new(stream).poll_write_vectored(cx, pieces),
+            Socket::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),
+        };
+        self.note_write(&written);
+        written
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(())) // sockets keep nothing back
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.socket {
+            Socket::Tcp(stream, ..) => Pin::new(stream).poll_shutdown(cx),
+            Socket::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}

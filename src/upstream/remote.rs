@@ -1,0 +1,399 @@
+//! One configured upstream, as the cache sees it.
+//!
+//! Every call: is its breaker open, then refuse at once; else run it on the upstream runtime, within its deadline, and
+//! tell the breaker how it went. Dropping a call's future, or a body, ends what it does upstream.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::breaker::{Breaker, State};
+use super::folder::Folder;
+use super::location::{Location, Place};
+use super::object::S3;
+use super::probe::{self, Wake};
+use super::pump::pump;
+use super::runtime::{Runtime, Spawner};
+use super::{
+    Credentials, Direction, Failure, Fault, GetOptions, Got, Listed, Looked, Object, PutDone, PutOptions,
+    Signal, Source, Upstream,
+};
+use crate::error::{Error, Result};
+use crate::key::{ObjectName, UpstreamId};
+
+/// So many reads denied one by one, and none answered: the keys may read nothing at all.
+const DENIED_READS_TOLD: u32 = 16;
+
+/// What a [`Remote`] is made of.
+#[derive(Debug, Clone)]
+pub struct RemoteSettings {
+    /// Its place in the configuration's list.
+    pub id: UpstreamId,
+    /// What people call it.
+    pub name: String,
+    /// Where it is.
+    pub location: Location,
+    /// The keys.
+    pub credentials: Credentials,
+    /// Nothing is ever written to it.
+    pub read_only: bool,
+    /// `connect`: DNS, TCP and TLS together.
+    pub connect: Duration,
+    /// `first_byte`: a read without its answer's head by then has failed.
+    pub first_byte: Duration,
+    /// `stall`: a transfer without progress for this long has failed.
+    pub stall: Duration,
+    /// A folder in which begun multipart uploads are noted, so that the next start can abort them; without it they
+    /// are left to the bucket's own lifecycle rule.
+    pub uploads: Option<PathBuf>,
+}
+
+/// One upstream: its store, a breaker for each direction, its tasks. Cheap to clone.
+#[derive(Clone)]
+pub struct Remote {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    settings: RemoteSettings,
+    tag: u64,
+    store: Arc<dyn Upstream>,
+    spawner: Spawner,
+    read: Arc<Breaker>,
+    write: Arc<Breaker>,
+    changes: watch::Sender<u64>,
+    wake: Wake,
+    /// A write has succeeded: what the last process left half done is being finished.
+    recovered: AtomicBool,
+    /// A read was answered with yes or no.
+    answered: AtomicBool,
+    denied_reads: AtomicU32,
+    /// Ended with the last clone.
+    _probers: [AbortOnDropHandle<Option<()>>; 2],
+}
+
+/// The states of both directions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct States {
+    /// Of get, head, list.
+    pub read: State,
+    /// Of put and delete.
+    pub write: State,
+}
+
+// === impl Remote ===
+
+impl Remote {
+    /// Makes it ready. No network, no file is touched; its tasks run on `runtime`.
+    ///
+    /// # Errors
+    /// `Invalid` when the settings contradict each other.
+    pub fn open(settings: RemoteSettings, runtime: &Runtime) -> Result<Self> {
+        let spawner = runtime.spawner();
+        let store: Arc<dyn Upstream> = match &settings.location.0 {
+            Place::Folder(_) if !matches!(settings.credentials, Credentials::Anonymous) => {
+                return Err(Error::invalid("a folder upstream takes no keys"));
+            }
+            Place::Folder(path) => Arc::new(Folder::new(path.clone())),
+            Place::S3(bucket) => Arc::new(S3::new(bucket, &settings, spawner.clone())?),
+        };
+        Ok(Self::with(store, settings, spawner))
+    }
+
+    /// Over any store, with the default deadlines: for tests of what is above.
+    #[cfg(test)]
+    pub(crate) fn over(store: Arc<dyn Upstream>, id: UpstreamId, name: &str, runtime: &Runtime) -> Self {
+        let settings = RemoteSettings {
+            id,
+            name: name.into(),
+            location: Location::parse(&format!("file:///{name}")).expect("a name without slashes"),
+            credentials: Credentials::Anonymous,
+            read_only: false,
+            connect: Duration::from_millis(500),
+            first_byte: Duration::from_millis(1500),
+            stall: Duration::from_secs(10),
+            uploads: None,
+        };
+        Self::with(store, settings, runtime.spawner())
+    }
+
+    fn with(store: Arc<dyn Upstream>, settings: RemoteSettings, spawner: Spawner) -> Self {
+        let changes = watch::Sender::new(0);
+        let name: Arc<str> = settings.name.as_str().into();
+        let breaker = |direction| Arc::new(Breaker::new(direction, Arc::clone(&name), changes.clone()));
+        let (read, write) = (breaker(Direction::Read), breaker(Direction::Write));
+        let deadline = settings.connect + settings.first_byte;
+        let prober = |breaker: &Arc<Breaker>, direction| {
+            spawner.spawn(probe::run(Arc::clone(&store), Arc::clone(breaker), direction, deadline))
+        };
+        let probers = [prober(&read, Direction::Read), prober(&write, Direction::Write)];
+        let mut tag = [0; 8];
+        let identity = settings.location.identity();
+        tag.copy_from_slice(&blake3::hash(identity.as_bytes()).as_bytes()[..8]);
+        let inner = Inner {
+            tag: u64::from_le_bytes(tag),
+            settings,
+            store,
+            spawner,
+            read,
+            write,
+            changes,
+            wake: Wake::new(),
+            recovered: AtomicBool::new(false),
+            answered: AtomicBool::new(false),
+            denied_reads: AtomicU32::new(0),
+            _probers: probers,
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Its place in the configuration's list.
+    pub fn id(&self) -> UpstreamId {
+        self.inner.settings.id
+    }
+
+    /// What people call it.
+    pub fn name(&self) -> &str {
+        &self.inner.settings.name
+    }
+
+    /// A stable hash of where it is: what queue rows call it. Another region or way to address it is the same place.
+    pub fn tag(&self) -> u64 {
+        self.inner.tag
+    }
+
+    /// Whether names have shard folders on it.
+    pub fn sharded(&self) -> bool {
+        self.inner.settings.location.sharded()
+    }
+
+    /// Whether nothing is ever written to it.
+    pub fn read_only(&self) -> bool {
+        self.inner.settings.read_only
+    }
+
+    /// Whether a read would be sent now.
+    pub fn readable(&self) -> bool {
+        !self.inner.read.is_open()
+    }
+
+    /// Whether a write would be sent now.
+    pub fn writable(&self) -> bool {
+        !self.inner.settings.read_only && !self.inner.write.is_open()
+    }
+
+    /// Reads an object.
+    ///
+    /// # Errors
+    /// See [`Failure`]; at once while reads are refused.
+    pub async fn get(&self, name: &ObjectName, options: GetOptions) -> Result<Got, Failure> {
+        let (inner, name) = (Arc::clone(&self.inner), name.clone());
+        self.call(Direction::Read, async move {
+            let got = inner.in_time(inner.store.get(&name, &options)).await;
+            inner.judge_read(got, |got| matches!(got, Got::Absent { denied: true })).map(|got| match got {
+                Got::Object(Object { meta, range, body }) => {
+                    let body = pump(&inner.spawner, body, inner.settings.stall, Arc::clone(&inner.read));
+                    Got::Object(Object { meta, range, body })
+                }
+                other => {
+                    inner.read.success();
+                    other
+                }
+            })
+        })
+        .await
+    }
+
+    /// Asks for what is known of an object.
+    ///
+    /// # Errors
+    /// See [`Failure`]; at once while reads are refused.
+    pub async fn head(&self, name: &ObjectName) -> Result<Looked, Failure> {
+        let (inner, name) = (Arc::clone(&self.inner), name.clone());
+        self.call(Direction::Read, async move {
+            let looked = inner.in_time(inner.store.head(&name)).await;
+            inner
+                .judge_read(looked, |looked| matches!(looked, Looked::Absent { denied: true }))
+                .inspect(|_| inner.read.success())
+        })
+        .await
+    }
+
+    /// Writes an object whole, or not at all.
+    ///
+    /// # Errors
+    /// See [`Failure`]; at once while writes are refused.
+    pub async fn put(
+        &self,
+        name: &ObjectName,
+        source: Arc<dyn Source>,
+        options: PutOptions,
+    ) -> Result<PutDone, Failure> {
+        let (inner, name) = (Arc::clone(&self.inner), name.clone());
+        self.call(Direction::Write, async move {
+            let done = inner.store.put(&name, &*source, &options).await;
+            inner.judge_write(done, Some(&name))
+        })
+        .await
+    }
+
+    /// Deletes an object. One that isn't there is a success.
+    ///
+    /// # Errors
+    /// See [`Failure`]; at once while writes are refused.
+    pub async fn delete(&self, name: &ObjectName) -> Result<(), Failure> {
+        let (inner, name) = (Arc::clone(&self.inner), name.clone());
+        self.call(Direction::Write, async move {
+            let done = inner.store.delete(&name).await;
+            inner.judge_write(done, Some(&name))
+        })
+        .await
+    }
+
+    /// Names that begin with `prefix`, after the name `after`, in order of their bytes, at most `limit`.
+    ///
+    /// # Errors
+    /// See [`Failure`]; at once while reads are refused.
+    pub async fn list(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Listed>, Failure> {
+        let inner = Arc::clone(&self.inner);
+        let (prefix, after) = (prefix.to_owned(), after.map(str::to_owned));
+        self.call(Direction::Read, async move {
+            let listed = inner.store.list(&prefix, after.as_deref(), limit).await;
+            match &listed {
+                Ok(_) => inner.read.success(),
+                Err(fault) => inner.failed(&inner.read, fault, None),
+            }
+            listed.map_err(|fault| fault.failure)
+        })
+        .await
+    }
+
+    /// How it is.
+    pub fn states(&self) -> States {
+        States { read: self.inner.read.state(), write: self.inner.write.state() }
+    }
+
+    /// Wakes at every change of either state.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.inner.changes.subscribe()
+    }
+
+    /// Something changed (addresses, keys, the clock jumped): drops idle connections and probes what is refused.
+    pub fn nudge(&self) {
+        self.inner.nudge();
+    }
+
+    /// Runs `work` on the upstream runtime, unless its direction is refused.
+    async fn call<T: Send + 'static>(
+        &self,
+        direction: Direction,
+        work: impl Future<Output = Result<T, Failure>> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let inner = &self.inner;
+        match direction {
+            Direction::Read => inner.read.admit()?,
+            Direction::Write if inner.settings.read_only => {
+                return Err(Failure::State("the upstream is configured to be read only".into()));
+            }
+            Direction::Write => inner.write.admit()?,
+        }
+        if inner.wake.slept() {
+            inner.nudge();
+        }
+        match inner.spawner.spawn(work).await {
+            Ok(Some(done)) => done,
+            Ok(None) => Err(Failure::State("the upstream runtime has stopped".into())),
+            Err(e) if e.is_panic() => std::panic::resume_unwind(e.into_panic()),
+            Err(_) => Err(Failure::State("the upstream runtime has stopped".into())),
+        }
+    }
+}
+
+impl fmt::Debug for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Remote").field("settings", &self.inner.settings).finish_non_exhaustive()
+    }
+}
+
+// === impl Inner ===
+
+impl Inner {
+    /// The head of an answer is due within `first_byte`.
+    async fn in_time<T>(&self, call: BoxFuture<'_, Result<T, Fault>>) -> Result<T, Fault> {
+        let deadline = self.settings.first_byte;
+        tokio::time::timeout(deadline, call).await.unwrap_or_else(|_| {
+            let words = format!("no answer within {} ms", deadline.as_millis());
+            Err(Fault::state(Signal::Deadline, words))
+        })
+    }
+
+    /// Tells the breaker of the head of an answer to a read.
+    fn judge_read<T>(
+        &self,
+        answer: Result<T, Fault>,
+        is_denied: impl FnOnce(&T) -> bool,
+    ) -> Result<T, Failure> {
+        match &answer {
+            Ok(got) => {
+                self.read.answered();
+                self.count_denied(is_denied(got));
+            }
+            Err(fault) => self.failed(&self.read, fault, None),
+        }
+        answer.map_err(|fault| fault.failure)
+    }
+
+    fn failed(&self, breaker: &Breaker, fault: &Fault, name: Option<&ObjectName>) {
+        breaker.failed(fault, name);
+        if fault.signal == Signal::Deadline {
+            // Who is silent may be gone: what is idle beside it is not to be the next call's deadline.
+            self.store.disconnect();
+        }
+    }
+
+    fn judge_write<T>(&self, done: Result<T, Fault>, name: Option<&ObjectName>) -> Result<T, Failure> {
+        match &done {
+            Ok(_) => {
+                self.write.success();
+                if !self.recovered.swap(true, Ordering::Relaxed) {
+                    let store = Arc::clone(&self.store);
+                    self.spawner.detach(async move { store.recover().await });
+                }
+            }
+            Err(fault) => self.failed(&self.write, fault, name),
+        }
+        done.map_err(|fault| fault.failure)
+    }
+
+    /// S3 denies reads of absent objects to keys without ListBucket. Keys that may read nothing look the same, one
+    /// by one; said once.
+    fn count_denied(&self, denied: bool) {
+        if !denied {
+            self.answered.store(true, Ordering::Relaxed);
+        } else if !self.answered.load(Ordering::Relaxed)
+            && self.denied_reads.fetch_add(1, Ordering::Relaxed) + 1 == DENIED_READS_TOLD
+        {
+            tracing::warn!(
+                upstream = self.settings.name,
+                "every read is denied so far: if objects are there, give the keys the right to read them"
+            );
+        }
+    }
+
+    fn nudge(&self) {
+        self.store.disconnect();
+        self.read.nudge();
+        self.write.nudge();
+    }
+}

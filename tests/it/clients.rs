@@ -1,0 +1,62 @@
+//! The real build tools against one daemon: what was built once is a remote hit after the tool has forgotten it.
+
+use crate::support::daemon::Setup;
+use crate::support::tools::{Bazel, Moon, Run, Tool, Turbo};
+
+/// Builds cold, forgets, builds warm: every task exactly once, then every task from the cache.
+fn cold_then_warm<T: Tool>() {
+    let daemon = Setup::new().start();
+    let checkout = T::checkout("v1");
+    assert_eq!(checkout.build(&daemon.url()), Run::all_ran(T::TASKS), "cold");
+    let built = checkout.outputs();
+    checkout.wipe();
+    assert_eq!(checkout.build(&daemon.url()), Run::all_remote(T::TASKS), "warm");
+    assert_eq!(checkout.outputs(), built, "the outputs are the ones that were built first");
+
+    let other = T::checkout("v1");
+    assert_eq!(other.build(&daemon.url()), Run::all_remote(T::TASKS), "another checkout");
+    let changed = T::checkout("v2");
+    assert_eq!(changed.build(&daemon.url()), Run::all_ran(T::TASKS), "other sources");
+
+    let refused: Vec<_> =
+        daemon.access().into_iter().filter(|access| access.status >= 400 && access.status != 404).collect();
+    assert!(refused.is_empty(), "{refused:?}");
+}
+
+/// A build with nobody at the daemon's address ends well, and ran everything.
+fn without_a_daemon<T: Tool>() {
+    let daemon = Setup::new().start();
+    let url = daemon.url();
+    daemon.kill();
+    assert_eq!(T::checkout("v1").build(&url), Run::all_ran(T::TASKS));
+}
+
+#[test]
+fn turbo_hits_what_it_built() {
+    cold_then_warm::<Turbo>();
+}
+
+#[test]
+fn moon_hits_what_it_built() {
+    cold_then_warm::<Moon>();
+}
+
+#[test]
+fn bazel_hits_what_it_built() {
+    cold_then_warm::<Bazel>();
+}
+
+#[test]
+fn turbo_builds_without_a_daemon() {
+    without_a_daemon::<Turbo>();
+}
+
+#[test]
+fn moon_builds_without_a_daemon() {
+    without_a_daemon::<Moon>();
+}
+
+#[test]
+fn bazel_builds_without_a_daemon() {
+    without_a_daemon::<Bazel>();
+}

@@ -1,0 +1,14 @@
+//! Larder from outside: the binary, the real tools, a real bucket, and everything that goes wrong between them.
+//!
+//! One binary, so that it links once. Each module tests promises of one kind; `support` holds what they share.
+
+mod bad_input;
+mod bounds;
+mod clients;
+mod disk;
+mod faults;
+mod product;
+mod proxy;
+mod serve;
+mod support;
+mod upstream_contract;

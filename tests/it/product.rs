@@ -1,0 +1,252 @@
+//! The product in small: two machines of one team, one bucket, real build tools; the bucket goes away, a machine is
+//! killed, its cache is deleted, keys stop working. Builds never fail, report exactly the hits that are owed, and
+//! nothing that was built is lost.
+//!
+//! *desk* and *laptop* are two daemons with folders of their own. Each reaches the bucket through a proxy of its own,
+//! which counts and breaks.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use crate::support::daemon::{Daemon, Setup};
+use crate::support::fault::{Fault, Plan};
+use crate::support::http::Request;
+use crate::support::proxy::FaultProxy;
+use crate::support::routes::{Entry, Route};
+use crate::support::tools::{Bazel, Moon, Run, Tool, Turbo};
+use crate::support::weed::{self, Keys, Weed};
+use crate::support::{PATIENCE, Rng, until};
+
+/// The default of `first_byte`, and what a loaded machine may add to it.
+const FIRST_BYTE: Duration = Duration::from_millis(1_500 + 500);
+
+/// How long a queue may take to drain by itself: a probe goes every 60 s at worst.
+const DRAIN: Duration = Duration::from_secs(150);
+
+/// A checkout for each tool.
+struct Checkouts {
+    turbo: Turbo,
+    moon: Moon,
+    bazel: Bazel,
+}
+
+impl Checkouts {
+    fn of(version: &str) -> Self {
+        Self {
+            turbo: Turbo::checkout(version),
+            moon: Moon::checkout(version),
+            bazel: Bazel::checkout(version),
+        }
+    }
+
+    /// Builds with each tool; all of them must report what `expected` makes of their number of tasks.
+    #[track_caller]
+    fn build(&self, daemon: &Daemon, expected: fn(usize) -> Run, when: &str) {
+        let url = daemon.url();
+        assert_eq!(self.turbo.build(&url), expected(Turbo::TASKS), "turbo, {when}");
+        assert_eq!(self.moon.build(&url), expected(Moon::TASKS), "moon, {when}");
+        assert_eq!(self.bazel.build(&url), expected(Bazel::TASKS), "bazel, {when}");
+    }
+
+    fn wipe(&self) {
+        self.turbo.wipe();
+        self.moon.wipe();
+        self.bazel.wipe();
+    }
+
+    fn outputs(&self) -> [Vec<String>; 3] {
+        [self.turbo.outputs(), self.moon.outputs(), self.bazel.outputs()]
+    }
+}
+
+#[test]
+fn two_machines_and_a_bucket_that_goes_away() {
+    let keys = Keys::new("one");
+    let weed = Weed::start(&[&keys]);
+    let (desk_way, laptop_way) = (FaultProxy::to(weed.addr()), FaultProxy::to(weed.addr()));
+    let machine = |way: &FaultProxy| Setup::new().upstream(weed::url(way.addr(), "team")).keys(&keys).start();
+    let (desk, laptop) = (machine(&desk_way), machine(&laptop_way));
+
+    // Desk builds, and its queue drains.
+    let on_desk = Checkouts::of("v1");
+    on_desk.build(&desk, Run::all_ran, "first build ever");
+    desk.flush();
+
+    // Laptop builds the same: every task a remote hit, with desk's very bytes.
+    let on_laptop = Checkouts::of("v1");
+    on_laptop.build(&laptop, Run::all_remote, "what desk has built");
+    assert_eq!(on_laptop.outputs(), on_desk.outputs());
+    laptop.flush();
+
+    // The bucket goes away: nobody listens any more.
+    desk_way.set(Fault::Refuse);
+    laptop_way.set(Fault::Refuse);
+    on_laptop.wipe();
+    on_laptop.build(&laptop, Run::all_remote, "the bucket is away, the disk is not");
+    let second = Checkouts::of("v2");
+    second.build(&laptop, Run::all_ran, "new sources, no bucket");
+    assert!(laptop.queued() > 0, "what was built waits");
+    second.wipe();
+    second.build(&laptop, Run::all_remote, "what was built without the bucket");
+
+    // It comes back in the worst form: connections are taken and nothing is answered, so that they can be counted.
+    laptop_way.set(Fault::Silent);
+    let third = Checkouts::of("v3");
+    third.build(&laptop, Run::all_ran, "new sources, a silent bucket");
+    laptop.until_upstream("read", &["down"]);
+    laptop.until_upstream("write", &["down"]);
+    no_client_request_goes_upstream(&laptop, &laptop_way);
+    third.wipe();
+    third.build(&laptop, Run::all_remote, "what was built with a silent bucket");
+
+    // Laptop is killed, its cache is deleted, it starts again.
+    let queued = laptop.queued();
+    let setup = laptop.kill();
+    fs::remove_dir_all(setup.dir().join("cache")).expect("the cache folder is where it is said to be");
+    let laptop = setup.start();
+    assert_eq!(laptop.queued(), queued, "the queue is not in the cache");
+    for checkouts in [&second, &third] {
+        checkouts.wipe();
+        checkouts.build(&laptop, Run::all_remote, "what is queued is served from the queue");
+    }
+    let late: Vec<_> = laptop
+        .access()
+        .into_iter()
+        .filter(|line| line.first_byte.is_none_or(|time| time > FIRST_BYTE))
+        .collect();
+    assert!(late.is_empty(), "answered later than the deadline: {late:#?}");
+
+    // The bucket is back: the queue drains by itself, and desk hits what laptop built.
+    desk_way.set(Fault::None);
+    laptop_way.set(Fault::None);
+    until("the queue drains by itself", DRAIN, || laptop.queued() == 0);
+    desk.until_upstream("read", &["up"]);
+    for (version, built) in [("v2", &second), ("v3", &third)] {
+        let on_desk = Checkouts::of(version);
+        on_desk.build(&desk, Run::all_remote, "what laptop has built");
+        assert_eq!(on_desk.outputs(), built.outputs());
+    }
+}
+
+/// While both breakers are open, requests of clients reach the upstream not at all: what reaches it are probes.
+fn no_client_request_goes_upstream(daemon: &Daemon, way: &FaultProxy) {
+    let mut rng = Rng::new(7);
+    let before = way.seen().len();
+    let began = Instant::now();
+    for _ in 0..50 {
+        for route in Route::ALL {
+            let entry = route.entry(&mut rng, 64);
+            assert_eq!(daemon.send(entry.get()).status(), 404, "{entry:?}");
+            assert_eq!(daemon.send(entry.put()).status(), 200, "{entry:?}");
+        }
+    }
+    let seen = way.seen();
+    let since = &seen[before..];
+    // Each direction probes at most once a second.
+    let probes = 2 * (1 + usize::try_from(began.elapsed().as_secs()).expect("a short time"));
+    assert!(since.len() <= probes, "{} requests went upstream, {probes} probes may: {since:#?}", since.len());
+}
+
+#[test]
+fn at_the_moment_the_bucket_goes_only_what_is_in_flight_waits_for_it() {
+    const AT_ONCE: usize = 20;
+    let keys = Keys::new("one");
+    let weed = Weed::start(&[&keys]);
+    let way = FaultProxy::to(weed.addr());
+    let laptop = Setup::new().upstream(weed::url(way.addr(), "")).keys(&keys).start();
+    assert_eq!(laptop.get("/blob/ns/warm").status(), 404, "the upstream answers");
+    way.set(Fault::Silent);
+    let before = way.seen().len();
+    let mut rng = Rng::new(8);
+    let mut round = || {
+        let entries: Vec<Entry> = (0..AT_ONCE).map(|_| Route::Blob.entry(&mut rng, 8)).collect();
+        std::thread::scope(|scope| {
+            for entry in &entries {
+                scope.spawn(|| assert_eq!(laptop.send(entry.get()).status(), 404));
+            }
+        });
+    };
+    round();
+    laptop.until_upstream("read", &["down"]);
+    // Requests that were in flight, each retried once on a fresh connection at most, and first probes.
+    let in_flight = way.seen().len() - before;
+    assert!(in_flight <= 2 * AT_ONCE + 4, "{in_flight}");
+    let began = Instant::now();
+    let connections = way.connections();
+    round();
+    round();
+    let probes = 1 + usize::try_from(began.elapsed().as_secs()).expect("a short time");
+    assert!(way.connections() - connections <= probes);
+    laptop.until_access(2 * AT_ONCE);
+    let late: Vec<_> =
+        laptop.access().into_iter().filter(|line| line.first_byte > Some(FIRST_BYTE)).collect();
+    assert!(late.is_empty(), "{late:#?}");
+}
+
+/// Puts 500 entries while the upstream does not take them, and gives them back.
+fn queue_500(laptop: &Daemon) -> Vec<Entry> {
+    let mut rng = Rng::new(500);
+    let entries: Vec<Entry> = (0..500).map(|n| Route::ALL[n % 4].entry(&mut rng, 100 + n)).collect();
+    for entry in &entries {
+        assert_eq!(laptop.send(entry.put()).status(), 200, "{entry:?}");
+    }
+    entries
+}
+
+/// All of `entries` are in the bucket: a machine that never saw them has them.
+fn all_arrived(entries: &[Entry], way: &FaultProxy, keys: &Keys) {
+    let desk = Setup::new().upstream(weed::url(way.addr(), "team")).keys(keys).start();
+    for entry in entries {
+        // A loaded machine may miss a deadline; the fill goes on behind.
+        until("the entry is a hit", PATIENCE, || {
+            let answer = desk.send(Request::clone(&entry.get()));
+            answer.status() == 200 && answer.whole() == Some(&entry.body)
+        });
+    }
+}
+
+#[test]
+fn a_store_restarted_with_other_keys_loses_none_of_500() {
+    let (old, new) = (Keys::new("old"), Keys::new("new"));
+    let mut weed = Weed::start(&[&old]);
+    let way = FaultProxy::to(weed.addr());
+    let laptop = Setup::new().upstream(weed::url(way.addr(), "team")).keys(&old).start();
+    assert_eq!(laptop.put("/blob/ns/first", "with good keys").status(), 200);
+    laptop.flush();
+
+    weed.restart(&[&new]);
+    let entries = queue_500(&laptop);
+    laptop.until_upstream("write", &["denied"]);
+    assert_eq!(laptop.queued(), 500, "a key that does not work ends nothing");
+    assert_eq!(laptop.get(&entries[0].target).status(), 200, "what is queued is served");
+
+    new.write(&laptop.setup().keys_path());
+    until("all 500 arrive by themselves", DRAIN, || laptop.queued() == 0);
+    all_arrived(&entries, &way, &new);
+}
+
+#[test]
+fn an_expired_token_loses_none_of_500() {
+    let (old, new) = (Keys::new("old"), Keys::new("new"));
+    let weed = Weed::start(&[&old, &new]);
+    let way = FaultProxy::to(weed.addr());
+    let laptop = Setup::new().upstream(weed::url(way.addr(), "team")).keys(&old).start();
+    assert_eq!(laptop.put("/blob/ns/first", "with good keys").status(), 200);
+    laptop.flush();
+
+    way.plan(Plan {
+        fault: Fault::EXPIRED_TOKEN,
+        strikes: |head| head.header("authorization").is_some_and(|value| value.contains("AKold")),
+    });
+    let entries = queue_500(&laptop);
+    let words = laptop.until_upstream("write", &["denied"]);
+    assert!(words.contains("ExpiredToken"), "the state names the remedy: {words}");
+    assert_eq!(laptop.queued(), 500);
+
+    let setup = laptop.kill();
+    let laptop = setup.start();
+    assert_eq!(laptop.queued(), 500, "nor does kill -9");
+    new.write(&laptop.setup().keys_path());
+    until("all 500 arrive by themselves", DRAIN, || laptop.queued() == 0);
+    all_arrived(&entries, &way, &new);
+}

@@ -1,0 +1,172 @@
+//! What can go wrong between the daemon and its upstream, as values.
+
+use std::time::Duration;
+
+use super::wire::Head;
+
+/// How the way to the upstream is broken. Each is exact: no chance decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Everything goes through.
+    None,
+    /// Nobody listens.
+    Refuse,
+    /// Packets to the port are dropped: a connection is never established. Open ones fall silent.
+    BlackHole,
+    /// Connections are taken, requests are read, nothing is ever answered.
+    Silent,
+    /// Each answer begins this much later: a round trip through the network.
+    Delay(Duration),
+    /// The store itself refuses, in S3's words.
+    Status { code: u16, word: &'static str },
+    /// A captive portal: HTML with 200.
+    Portal,
+    /// A body stops after this many bytes; the connection stays.
+    Stall { after: u64 },
+    /// The connection is reset after this many bytes of a body.
+    Reset { after: u64 },
+    /// The connection ends in good order after this many bytes of a body.
+    Cut { after: u64 },
+    /// The body lacks its last bytes, and its Content-Length agrees with that.
+    Shorten { by: u64 },
+    /// One bit of the body is another.
+    Flip { at: u64 },
+}
+
+/// A fault and whom it strikes.
+#[derive(Clone, Copy)]
+pub(crate) struct Plan {
+    pub(crate) fault: Fault,
+    /// Which requests it strikes. Refused and black-holed connections strike all.
+    pub(crate) strikes: fn(&Head) -> bool,
+}
+
+/// What is done to the bytes of one body on their way.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Toxic {
+    fault: Fault,
+    passed: u64,
+}
+
+/// What [`Toxic::pass`] lets through, and what happens then.
+pub(crate) enum Then {
+    GoOn,
+    Stall,
+    Reset,
+    End,
+}
+
+// === impl Fault ===
+
+impl Fault {
+    pub(crate) const ACCESS_DENIED: Self = Self::Status { code: 403, word: "AccessDenied" };
+    pub(crate) const EXPIRED_TOKEN: Self = Self::Status { code: 403, word: "ExpiredToken" };
+    pub(crate) const TOO_MANY: Self = Self::Status { code: 429, word: "TooManyRequests" };
+    pub(crate) const SLOW_DOWN: Self = Self::Status { code: 503, word: "SlowDown" };
+
+    /// Whether the port is one that takes connections.
+    pub(crate) fn listens(self) -> bool {
+        !matches!(self, Self::Refuse | Self::BlackHole)
+    }
+
+    /// The answer that replaces the upstream's, if this fault is of that kind.
+    pub(crate) fn answer(self, request: &Head) -> Option<Vec<u8>> {
+        let (code, kind, own_headers, text) = match self {
+            Self::Status { code, word } => {
+                let text = format!(
+                    "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{word}</Code><Message>{word}, \
+                     by the fault proxy</Message><Resource>{}</Resource><RequestId>F00D</RequestId></Error>",
+                    request.words().1
+                );
+                (
+                    code,
+                    "application/xml",
+                    "x-amz-request-id: F00D\r\nx-amz-id-2: cGFudHJ5\r\nserver: AmazonS3\r\n",
+                    text,
+                )
+            }
+            Self::Portal => (
+                200,
+                "text/html; charset=utf-8",
+                "server: hotel\r\n",
+                "<!doctype html><title>Welcome</title><p>Please accept our terms.".into(),
+            ),
+            Self::None
+            | Self::Refuse
+            | Self::BlackHole
+            | Self::Silent
+            | Self::Delay(_)
+            | Self::Stall { .. }
+            | Self::Reset { .. }
+            | Self::Cut { .. }
+            | Self::Shorten { .. }
+            | Self::Flip { .. } => return None,
+        };
+        let head = format!(
+            "HTTP/1.1 {code} Fault\r\ncontent-type: {kind}\r\n{own_headers}content-length: {}\r\n\r\n",
+            text.len()
+        );
+        let body = if request.words().0 == "HEAD" { "" } else { &text };
+        Some([head.as_bytes(), body.as_bytes()].concat())
+    }
+}
+
+// === impl Plan ===
+
+impl Plan {
+    pub(crate) const CLEAR: Self = Self { fault: Fault::None, strikes: |_| true };
+
+    pub(crate) fn of(self, request: &Head) -> Fault {
+        if (self.strikes)(request) { self.fault } else { Fault::None }
+    }
+}
+
+// === impl Toxic ===
+
+impl Toxic {
+    pub(crate) fn new(fault: Fault) -> Self {
+        Self { fault, passed: 0 }
+    }
+
+    /// Changes an answer's head to agree with what is done to its body, where the fault is a consistent lie.
+    pub(crate) fn head(&self, head: &mut Head) {
+        let Fault::Shorten { by } = self.fault else { return };
+        for (name, value) in &mut head.headers {
+            if name == "content-length" {
+                let len: u64 = value.parse().unwrap_or(0);
+                *value = len.saturating_sub(by).to_string();
+            }
+        }
+    }
+
+    /// What of `piece` goes out, `len` being the whole body's length where it is known.
+    pub(crate) fn pass(&mut self, piece: &[u8], len: Option<u64>) -> (Vec<u8>, Then) {
+        let from = self.passed;
+        self.passed += piece.len() as u64;
+        let until = |end: u64, then: Then| {
+            let room = usize::try_from(end.saturating_sub(from)).unwrap_or(usize::MAX);
+            if room < piece.len() { (piece[..room].to_vec(), then) } else { (piece.to_vec(), Then::GoOn) }
+        };
+        match self.fault {
+            Fault::Stall { after } => until(after, Then::Stall),
+            Fault::Reset { after } => until(after, Then::Reset),
+            Fault::Cut { after } => until(after, Then::End),
+            Fault::Shorten { by } => until(len.unwrap_or(u64::MAX).saturating_sub(by), Then::GoOn),
+            Fault::Flip { at } => {
+                let mut bytes = piece.to_vec();
+                let place = at.checked_sub(from).and_then(|place| usize::try_from(place).ok());
+                if let Some(byte) = place.and_then(|place| bytes.get_mut(place)) {
+                    *byte ^= 1;
+                }
+                (bytes, Then::GoOn)
+            }
+            Fault::None
+            | Fault::Refuse
+            | Fault::BlackHole
+            | Fault::Silent
+            | Fault::Delay(_)
+            | Fault::Status { .. }
+            | Fault::Portal => (piece.to_vec(), Then::GoOn),
+        }
+    }
+}

@@ -1,0 +1,344 @@
+//! The real build tools, each with a workspace small enough to know every task of.
+//!
+//! A workspace is one checkout: two of them with the same `version` have the same sources and so the same task
+//! hashes, wherever they lie. Each task writes a random number into its output, so that an output which is the same
+//! on two machines came through the cache.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::tool;
+
+/// What one run of a tool did.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Run {
+    /// Tasks whose output came from the remote cache.
+    pub(crate) remote: usize,
+    /// Tasks that ran here.
+    pub(crate) ran: usize,
+    /// Tasks that the tool had in a cache of its own.
+    pub(crate) local: usize,
+}
+
+/// A checkout of a project and the tool that builds it.
+pub(crate) trait Tool {
+    /// How many tasks a build has.
+    const TASKS: usize;
+
+    /// A fresh checkout whose sources say `version`.
+    fn checkout(version: &str) -> Self
+    where
+        Self: Sized;
+
+    /// Builds with the daemon at `base` as the remote cache.
+    ///
+    /// # Panics
+    /// When the tool does not exit 0: no state of the daemon excuses that.
+    fn build(&self, base: &str) -> Run;
+
+    /// Throws away outputs and what the tool itself caches, as a fresh machine would have it.
+    fn wipe(&self);
+
+    /// What the tasks wrote.
+    fn outputs(&self) -> Vec<String>;
+}
+
+/// A Turborepo workspace of two packages, `b` depending on `a`, with npm.
+pub(crate) struct Turbo(Checkout);
+
+/// A moon workspace with two tasks.
+pub(crate) struct Moon(Checkout);
+
+/// A Bazel workspace with two rules, the second reading the first.
+pub(crate) struct Bazel(Checkout);
+
+struct Checkout(TempDir);
+
+impl Run {
+    /// Every task was a hit of the remote cache.
+    pub(crate) const fn all_remote(tasks: usize) -> Self {
+        Self { remote: tasks, ran: 0, local: 0 }
+    }
+
+    /// Every task ran.
+    pub(crate) const fn all_ran(tasks: usize) -> Self {
+        Self { remote: 0, ran: tasks, local: 0 }
+    }
+}
+
+/// Writes an output: the source, and a number that no second run has.
+const BUILD: &str =
+    "mkdir -p \"$1\"\ncat src.txt > \"$1/out.txt\"\nod -An -N8 -tx8 /dev/urandom >> \"$1/out.txt\"\n";
+
+// === impl Checkout ===
+
+impl Checkout {
+    fn new() -> Self {
+        let folder = TempDir::new().expect("a temporary folder");
+        fs::create_dir_all(folder.path().join("w")).expect("a temporary folder");
+        fs::create_dir_all(folder.path().join("home")).expect("a temporary folder");
+        Self(folder)
+    }
+
+    fn root(&self) -> PathBuf {
+        self.0.path().join("w")
+    }
+
+    fn write(&self, path: &str, text: &str) {
+        let path = self.root().join(path);
+        fs::create_dir_all(path.parent().expect("below the root")).expect("a temporary folder");
+        fs::write(path, text).expect("a temporary file");
+    }
+
+    fn read(&self, path: &str) -> String {
+        let path = self.root().join(path);
+        fs::read_to_string(&path).unwrap_or_else(|error| panic!("no output {}: {error}", path.display()))
+    }
+
+    /// Removes a file or folder that may be there.
+    fn forget(&self, path: &Path) {
+        if path.is_dir() {
+            fs::remove_dir_all(path).expect("our own folder");
+        } else if path.exists() {
+            fs::remove_file(path).expect("our own file");
+        }
+    }
+
+    /// A process that knows nothing of the person who runs the tests.
+    fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(self.root()).env_clear().env("HOME", self.0.path().join("home"));
+        for kept in ["PATH", "LANG", "TMPDIR"] {
+            command.envs(std::env::var_os(kept).map(|value| (kept, value)));
+        }
+        command.stdin(std::process::Stdio::null());
+        command
+    }
+
+    /// Both tools that hash with git need a commit.
+    fn commit(&self) {
+        let script = "git init -q && git add -A && \
+                      git -c user.name=t -c user.email=t@example.invalid commit -q -m sources";
+        finish(self.command("sh").args(["-c", script]));
+    }
+}
+
+/// Runs a tool to its end, which must be a good one.
+fn finish(command: &mut Command) -> Output {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
+    assert!(
+        output.status.success(),
+        "{command:?} ended with {}:\n{}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output
+}
+
+fn parse(path: &Path) -> Value {
+    let text = fs::read(path).unwrap_or_else(|error| panic!("no report {}: {error}", path.display()));
+    serde_json::from_slice(&text).expect("the tool's report is JSON")
+}
+
+// === impl Turbo ===
+
+impl Turbo {
+    fn runs(&self) -> PathBuf {
+        self.0.root().join(".turbo/runs")
+    }
+}
+
+impl Tool for Turbo {
+    const TASKS: usize = 2;
+
+    fn checkout(version: &str) -> Self {
+        let checkout = Checkout::new();
+        checkout.write(
+            "package.json",
+            r#"{"name":"w","private":true,"packageManager":"npm@10.0.0","workspaces":["packages/*"]}"#,
+        );
+        checkout.write(
+            "package-lock.json",
+            r#"{"name":"w","lockfileVersion":3,"requires":true,"packages":{"":{"name":"w","workspaces":["packages/*"]},
+               "node_modules/a":{"resolved":"packages/a","link":true},"node_modules/b":{"resolved":"packages/b","link":true},
+               "packages/a":{"version":"1.0.0"},"packages/b":{"version":"1.0.0"}}}"#,
+        );
+        checkout.write("turbo.json", r#"{"tasks":{"build":{"dependsOn":["^build"],"outputs":["dist/**"]}}}"#);
+        checkout.write(".gitignore", "node_modules\ndist\n.turbo\n");
+        for (name, needs) in [("a", "{}"), ("b", r#"{"a":"1.0.0"}"#)] {
+            checkout.write(
+                &format!("packages/{name}/package.json"),
+                &format!(
+                    r#"{{"name":"{name}","version":"1.0.0","dependencies":{needs},"scripts":{{"build":"sh build.sh dist"}}}}"#
+                ),
+            );
+            checkout.write(&format!("packages/{name}/src.txt"), &format!("{name} {version}\n"));
+            checkout.write(&format!("packages/{name}/build.sh"), BUILD);
+        }
+        checkout.commit();
+        Self(checkout)
+    }
+
+    fn build(&self, base: &str) -> Run {
+        self.0.forget(&self.runs());
+        finish(
+            self.0
+                .command(tool("turbo"))
+                .args(["run", "build", "--summarize"])
+                .env("TURBO_API", base)
+                .env("TURBO_TOKEN", "any")
+                .env("TURBO_TEAM", "team")
+                .env("TURBO_TELEMETRY_DISABLED", "1"),
+        );
+        let summary = fs::read_dir(self.runs()).expect("turbo summarized").next().expect("one run");
+        let summary = parse(&summary.expect("a readable folder").path());
+        let mut run = Run { remote: 0, ran: 0, local: 0 };
+        for task in summary["tasks"].as_array().expect("a summary lists its tasks") {
+            let cache = &task["cache"];
+            match (cache["status"].as_str(), cache["source"].as_str()) {
+                (Some("HIT"), Some("REMOTE")) => run.remote += 1,
+                (Some("HIT"), _) => run.local += 1,
+                _ => run.ran += 1,
+            }
+        }
+        run
+    }
+
+    fn wipe(&self) {
+        for path in [".turbo", "node_modules/.cache", "packages/a/dist", "packages/b/dist"] {
+            self.0.forget(&self.0.root().join(path));
+        }
+    }
+
+    fn outputs(&self) -> Vec<String> {
+        ["a", "b"].map(|name| self.0.read(&format!("packages/{name}/dist/out.txt"))).into()
+    }
+}
+
+// === impl Moon ===
+
+impl Tool for Moon {
+    const TASKS: usize = 2;
+
+    fn checkout(version: &str) -> Self {
+        let checkout = Checkout::new();
+        checkout.write(".moon/workspace.yml", "projects: ['app']\ntelemetry: false\n");
+        let task = |name: &str| {
+            format!(
+                "  {name}: {{command: 'sh build.sh {name}', inputs: [src.txt, build.sh], outputs: [{name}], \
+                 toolchains: ['system']}}\n"
+            )
+        };
+        checkout.write("app/moon.yml", &format!("tasks:\n{}{}", task("one"), task("two")));
+        checkout.write("app/src.txt", &format!("app {version}\n"));
+        checkout.write("app/build.sh", BUILD);
+        checkout.write(".gitignore", ".moon/cache\none\ntwo\n");
+        checkout.commit();
+        Self(checkout)
+    }
+
+    fn build(&self, base: &str) -> Run {
+        let report = self.0.root().join(".moon/cache/runReport.json");
+        self.0.forget(&report);
+        finish(
+            self.0
+                .command(tool("moon"))
+                .args(["run", "app:one", "app:two"])
+                .env("MOON_REMOTE_HOST", base)
+                .env("MOON_REMOTE_API", "http"),
+        );
+        let mut run = Run { remote: 0, ran: 0, local: 0 };
+        let report = parse(&report);
+        let tasks = report["actions"].as_array().expect("a report lists its actions").iter();
+        for action in
+            tasks.filter(|action| action["label"].as_str().is_some_and(|l| l.starts_with("RunTask")))
+        {
+            match action["status"].as_str() {
+                Some("cached-from-remote") => run.remote += 1,
+                Some("cached") => run.local += 1,
+                _ => run.ran += 1,
+            }
+        }
+        run
+    }
+
+    fn wipe(&self) {
+        for path in [".moon/cache", "app/one", "app/two"] {
+            self.0.forget(&self.0.root().join(path));
+        }
+    }
+
+    fn outputs(&self) -> Vec<String> {
+        ["one", "two"].map(|name| self.0.read(&format!("app/{name}/out.txt"))).into()
+    }
+}
+
+// === impl Bazel ===
+
+impl Tool for Bazel {
+    const TASKS: usize = 2;
+
+    fn checkout(version: &str) -> Self {
+        let checkout = Checkout::new();
+        let rule = |name: &str, source: &str| {
+            format!(
+                "genrule(name = '{name}', srcs = ['{source}'], outs = ['{name}.txt'], \
+                 cmd = 'cat $< > $@; od -An -N8 -tx8 /dev/urandom >> $@')\n"
+            )
+        };
+        checkout.write("WORKSPACE", "workspace(name = 'w')\n");
+        checkout.write("BUILD", &format!("{}{}", rule("one", "src.txt"), rule("two", ":one")));
+        checkout.write("src.txt", &format!("{version}\n"));
+        Self(checkout)
+    }
+
+    fn build(&self, base: &str) -> Run {
+        let shared = tool("bazel").parent().and_then(Path::parent).expect("two levels up").join("bazel");
+        let output = finish(
+            self.0
+                .command(tool("bazel"))
+                .args(["--batch", "--nohome_rc", "--nosystem_rc"])
+                .arg(format!("--output_user_root={}", shared.display()))
+                .arg(format!("--output_base={}", self.0.0.path().join("base").display()))
+                .args(["build", "//:two", "--spawn_strategy=local", "--color=no", "--curses=no"])
+                .args(["--noshow_progress", "--incompatible_strict_action_env"])
+                .arg(format!("--remote_cache={base}")),
+        );
+        let text = String::from_utf8_lossy(&output.stderr);
+        let count = |what: &str| {
+            let line = text.lines().find(|line| line.contains(" process")).unwrap_or_default();
+            let list = line.split_once(": ").map_or("", |(_, rest)| rest);
+            let list = list.split_once(':').map_or("", |(_, rest)| rest);
+            list.split(['.', ','])
+                .filter_map(|item| item.trim().split_once(' '))
+                .find(|(_, kind)| *kind == what)
+                .and_then(|(count, _)| count.parse().ok())
+                .unwrap_or(0)
+        };
+        let run = Run { remote: count("remote cache hit"), ran: count("local"), local: 0 };
+        Run { local: Self::TASKS - run.remote - run.ran, ..run }
+    }
+
+    fn wipe(&self) {
+        let base = self.0.0.path().join("base");
+        if base.exists() {
+            // Bazel makes its outputs read-only.
+            finish(self.0.command("chmod").args(["-R", "u+w"]).arg(&base));
+            self.0.forget(&base);
+        }
+    }
+
+    fn outputs(&self) -> Vec<String> {
+        let bin = self.0.0.path().join("base/execroot/w/bazel-out/k8-fastbuild/bin");
+        ["one.txt", "two.txt"]
+            .map(|name| {
+                fs::read_to_string(bin.join(name)).unwrap_or_else(|error| panic!("no output {name}: {error}"))
+            })
+            .into()
+    }
+}
