@@ -40,7 +40,7 @@ pub(super) struct Writing {
     reserved: u64,
     taken: u64,
     gathered: Gathered,
-    written: u64,
+    sent: u64,
     crcs: Blocks,
     job: Option<JoinHandle<Result<()>>>,
     failed: Option<Error>,
@@ -101,7 +101,7 @@ impl Draft {
             reserved: 0,
             taken: 0,
             gathered: Gathered::default(),
-            written: 0,
+            sent: 0,
             crcs: Blocks::default(),
             job: None,
             failed: None,
@@ -296,8 +296,8 @@ impl Writing {
     fn job_of(&mut self, gathered: Gathered) -> impl FnOnce() -> Result<()> + Send + 'static {
         let (inner, tmp, readable) =
             (Arc::clone(&self.inner), Arc::clone(&self.tmp), Arc::clone(&self.readable));
-        let offset = self.written;
-        self.written += gathered.len as u64;
+        let offset = self.sent;
+        self.sent += gathered.len as u64;
         move || {
             let file = match readable.file.0.get() {
                 Some(file) => file,
