@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
+use super::get::Local;
 use super::tail::{Progress, Tailing};
 use super::verify::{Verifier, verified};
 use super::{Asked, Cache};
@@ -57,6 +58,8 @@ pub(super) enum Phase {
     Absent,
     /// No answer, or not one that can be used.
     Failed,
+    /// It has come here since it was looked for: another fill ended, or somebody put it.
+    Here,
     /// It can't be kept here (no room, over `entry_max`): each reader has a request of its own.
     Through,
     /// A small body, whole and checked.
@@ -232,6 +235,10 @@ impl Cache {
                 let body = Body::bytes(whole.body.slice(range.start as usize..range.end as usize));
                 Ok(Some(Hit { meta: Arc::clone(&whole.meta), range, body, from: Tier::Upstream }))
             }
+            Phase::Here => match self.local(asked, range, deadline).await? {
+                Local::Hit(hit) => Ok(Some(hit)),
+                Local::Gone | Local::Absent => Ok(None),
+            },
             Phase::Through => self.through(asked, remote, &name, range, deadline).await,
             Phase::Growing(growing) => {
                 let range = range.resolve(growing.meta.len)?;

@@ -19,7 +19,7 @@ use crate::memory::Held;
 use crate::store::{Store, Stored};
 
 /// What the local tiers say.
-enum Local {
+pub(super) enum Local {
     /// Here it is.
     Hit(Hit),
     /// It is deleted here, or names what can't be served: a miss, whatever the upstream has.
@@ -105,7 +105,7 @@ impl Cache {
         self.inner.cache.contains(id).is_some() || self.inner.outbox.contains(id).is_some()
     }
 
-    async fn local(&self, asked: &Asked, range: ByteRange, deadline: Instant) -> Result<Local> {
+    pub(super) async fn local(&self, asked: &Asked, range: ByteRange, deadline: Instant) -> Result<Local> {
         if let Some(hit) = empty_blob(&asked.key) {
             return Ok(Local::Hit(hit));
         }

@@ -77,6 +77,8 @@ impl Cache {
                 Receiving { cache: self.clone(), asked, remote, name, fill: Arc::clone(&fill), ticket };
             if unchanged {
                 receiving.run(old).await;
+            } else {
+                receiving.tell(Phase::Here);
             }
         }
         cache.inner.fills.end(key, upstream, &fill);

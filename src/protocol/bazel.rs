@@ -140,7 +140,7 @@ impl Frontend {
     fn hit(&self, hit: Hit) -> Answer {
         self.stats.hit(hit.from);
         self.stats.bytes_out.add(hit.body.len());
-        let mut answer = http::with_body(StatusCode::OK, hit.body);
+        let mut answer = http::hit(hit.body, hit.from);
         answer.headers_mut().insert(CONTENT_TYPE, http::OCTETS);
         answer
     }

@@ -17,6 +17,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use tracing::Level;
 
 use super::clocks::Activity;
+use crate::entry::Tier;
 use crate::error::Error;
 use crate::protocol::http::Reply;
 
@@ -51,6 +52,7 @@ struct Line {
     method: Method,
     path: String,
     protocol: &'static str,
+    tier: Option<Tier>,
     status: StatusCode,
     first_byte_us: Option<u128>,
     bytes_in: u64,
@@ -120,6 +122,7 @@ impl Ticket {
                 method: request.method().clone(),
                 path: request.uri().path().to_owned(),
                 protocol: "-",
+                tier: None,
                 status: StatusCode::OK,
                 first_byte_us: None,
                 bytes_in: announced.unwrap_or(0),
@@ -146,6 +149,7 @@ impl Ticket {
     pub(super) fn answer(mut self, response: Response<Reply>) -> Response<Answer> {
         if let Some(line) = &mut self.line {
             line.status = response.status();
+            line.tier = response.body().tier();
             if response.body().is_end_stream() {
                 line.first_byte();
                 line.whole = true;
@@ -171,12 +175,26 @@ impl Line {
         self.first_byte_us.get_or_insert_with(|| self.begun.elapsed().as_micros());
     }
 
+    /// What the client took it for.
+    fn outcome(&self) -> &'static str {
+        let reads = matches!(self.method, Method::GET | Method::HEAD);
+        match self.status {
+            StatusCode::NOT_FOUND if reads => "miss",
+            StatusCode::NOT_MODIFIED => "hit",
+            status if status.is_success() && reads => "hit",
+            status if status.is_success() => "done",
+            _ => "refused",
+        }
+    }
+
     fn write(&self) {
         tracing::debug!(
             target: TARGET,
+            protocol = self.protocol,
             method = %self.method,
             path = self.path,
-            protocol = self.protocol,
+            outcome = self.outcome(),
+            tier = self.tier.map_or("-", Tier::name),
             status = self.status.as_u16(),
             first_byte_us = self.first_byte_us.map_or(-1, |us| us as i64),
             us = self.begun.elapsed().as_micros() as u64,

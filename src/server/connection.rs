@@ -169,7 +169,7 @@ impl Future for Answering {
     type Output = Result<Response<Answer>, std::convert::Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut response = ready!(self.reply.as_mut().poll(cx));
+        let mut response = ready!(Pin::new(&mut self.reply).poll(cx));
         let ticket = self.ticket.take().expect("not polled again after it was ready");
         if !self.multiplexed && ticket.stopping() {
             response = dispatch::last_on_its_connection(response);

@@ -1,29 +1,25 @@
 //! Which frontend a path belongs to: one match on its segments, from which nothing falls through.
 //!
-//! A path is percent-decoded once, whole, before it is split; so `%2F` separates like `/` does, and what a frontend
-//! sees has no escape left. Empty segments collapse (moon sends `//`). A path with a dot segment, NUL, or over 8 KiB
-//! is refused here, in the words of the frontend that it would have been for.
+//! What can't be a path of anyone is refused here, in the words of the frontend that it would have been for.
 
 use std::borrow::Cow;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{self, Poll};
 
 use hyper::{Request, Response, StatusCode, Version};
-use percent_encoding::percent_decode_str;
 
 use super::access::{Ticket, Uploading};
 use super::admin::{Admin, Content, Page};
 use super::guard::Guard;
 use super::identity::{Access, Caller};
+use super::path::with_segments;
 use super::wire::Socket;
 use crate::error::{Error, Kind, Result};
 use crate::key::{Namespace, Scope};
 use crate::protocol::http::{self, Answer, Reply, Upload};
 use crate::protocol::{Context, bazel, blob, turborepo};
-
-/// No client sends longer ones; the longest names of any frontend have 1 KiB.
-const PATH_BYTES_MAX: usize = 8 << 10;
 
 /// A refused upload is read up to here, so that the client comes to read the answer.
 const DRAIN_BYTES_MAX: u64 = 64 << 20;
@@ -59,20 +55,29 @@ pub(super) struct Visit {
     pub(super) admin: bool,
 }
 
-/// An answer in the making. Owned, because HTTP/2 runs it as a task.
-pub(super) type Answering = Pin<Box<dyn Future<Output = Response<Reply>> + Send>>;
+/// An answer in the making.
+pub(super) enum Answering {
+    /// It is here: what memory has, and short refusals.
+    Now(Option<Answer>),
+    /// It takes something that is waited for.
+    Later(Pin<Box<dyn Future<Output = Response<Reply>> + Send>>),
+}
 
 /// Who answers a path, and with what.
 #[derive(Debug)]
 enum Route<'a> {
-    Bazel(Scope, bazel::Route),
-    Turborepo(Scope, turborepo::Route),
-    Blob(Scope, blob::Route),
+    Bazel(Spot, bazel::Route),
+    Turborepo(Spot, turborepo::Route),
+    Blob(Spot, blob::Route),
     Admin(&'a [&'a str]),
     /// On the map, but not in this version.
     Unserved(&'static str),
     Unknown,
 }
+
+/// The scope of a path with a namespace; `None` for the door's own. What every core counts references to slows all of
+/// them, so that a request for what memory has counts none.
+type Spot = Option<Scope>;
 
 /// Whose words a refusal has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,22 +121,27 @@ impl Frontends {
             return Ok(Route::Unserved(unserved));
         }
         if let Some((namespace, route)) = blob::Route::parse(segments) {
-            return Ok(Route::Blob(self.scope(&segments[namespace])?, route));
+            return Ok(Route::Blob(self.spot(&segments[namespace])?, route));
         }
         if let Some((namespace, route)) = turborepo::Route::parse(segments) {
-            return Ok(Route::Turborepo(self.scope(&segments[namespace])?, route));
+            return Ok(Route::Turborepo(self.spot(&segments[namespace])?, route));
         }
         if let Some((namespace, route)) = bazel::Route::parse(segments) {
-            return Ok(Route::Bazel(self.scope(&segments[namespace])?, route));
+            return Ok(Route::Bazel(self.spot(&segments[namespace])?, route));
         }
         Ok(Route::Unknown)
     }
 
-    fn scope(&self, namespace: &[&str]) -> Result<Scope> {
+    fn spot(&self, namespace: &[&str]) -> Result<Spot> {
         if namespace.is_empty() {
-            return Ok(self.scope.clone());
+            return Ok(None);
         }
-        Ok(Scope { namespace: Namespace::parse(&namespace.join("/"))?, ..self.scope.clone() })
+        let namespace = Namespace::parse(&namespace.join("/"))?;
+        Ok(Some(Scope { owner: self.scope.owner, namespace, upstream: self.scope.upstream }))
+    }
+
+    fn scope<'a>(&'a self, spot: &'a Spot) -> &'a Scope {
+        spot.as_ref().unwrap_or(&self.scope)
     }
 
     /// Refuses in the words of the frontend that the path looks meant for.
@@ -161,58 +171,102 @@ pub(super) fn answer(
     if let Caller::Stranger(words) = &visit.caller {
         // Not even read from: the connection ends.
         let words = http::text(StatusCode::FORBIDDEN, format!("{words}\n"));
-        return Box::pin(std::future::ready(http::closing(words, request.version())));
+        return Answering::Now(Some(http::closing(words, request.version())));
     }
     if let Err(words) = door.guard.check(request.uri(), request.version(), request.headers(), visit.unix) {
-        return Box::pin(plain(StatusCode::FORBIDDEN, format!("{words}\n").into(), request));
+        return Answering::later(plain(StatusCode::FORBIDDEN, format!("{words}\n").into(), request));
     }
-    let routed = with_segments(request.uri().path(), |segments| match door.frontends.route(segments)? {
-        Route::Admin(rest) => Ok(Routed::Admin(Page::parse(rest, request.uri().query(), visit.admin))),
-        Route::Bazel(scope, route) => Ok(Routed::Bazel(scope, route)),
-        Route::Turborepo(scope, route) => Ok(Routed::Turborepo(scope, route)),
-        Route::Blob(scope, route) => Ok(Routed::Blob(scope, route)),
-        Route::Unserved(name) => Ok(Routed::Missing(
-            format!("/{name} is a route that this version of larder doesn't serve yet\n").into(),
-        )),
-        Route::Unknown => Ok(Routed::Missing(MAP.into())),
+    let frontends = &door.frontends;
+    let routed = with_segments(request.uri().path(), |segments| {
+        Ok(match frontends.route(segments)? {
+            Route::Admin(rest) => Routed::Admin(Page::parse(rest, request.uri().query(), visit.admin)),
+            Route::Bazel(spot, route) => Routed::Bazel(spot, route),
+            Route::Turborepo(spot, route) => Routed::Turborepo(spot, route),
+            Route::Blob(spot, route) => Routed::Blob(spot, route),
+            Route::Unserved(name) => Routed::Missing(
+                format!("/{name} is a route that this version of larder doesn't serve yet\n").into(),
+            ),
+            Route::Unknown => Routed::Missing(MAP.into()),
+        })
     });
-    let door = Arc::clone(door);
     match routed {
-        Ok(Routed::Bazel(scope, route)) => {
+        Ok(Routed::Bazel(spot, route)) => {
             ticket.answered_by("bazel");
-            Box::pin(async move { door.frontends.bazel.answer(&scope, route, request).await })
+            if let Some(answer) = frontends.bazel.answer_now(frontends.scope(&spot), &route, &request) {
+                return Answering::Now(Some(answer));
+            }
+            let door = Arc::clone(door);
+            Answering::later(async move {
+                let frontends = &door.frontends;
+                frontends.bazel.answer(frontends.scope(&spot), route, request).await
+            })
         }
-        Ok(Routed::Turborepo(scope, route)) => {
+        Ok(Routed::Turborepo(spot, route)) => {
             ticket.answered_by("turborepo");
-            Box::pin(async move { door.frontends.turborepo.answer(&scope, route, request).await })
+            if let Some(answer) = frontends.turborepo.answer_now(frontends.scope(&spot), &route, &request) {
+                return Answering::Now(Some(answer));
+            }
+            let door = Arc::clone(door);
+            Answering::later(async move {
+                let frontends = &door.frontends;
+                frontends.turborepo.answer(frontends.scope(&spot), route, request).await
+            })
         }
-        Ok(Routed::Blob(scope, route)) => {
+        Ok(Routed::Blob(spot, route)) => {
             ticket.answered_by("blob");
-            Box::pin(async move { door.frontends.blob.answer(&scope, route, request).await })
+            if let Some(answer) = frontends.blob.answer_now(frontends.scope(&spot), &route, &request) {
+                return Answering::Now(Some(answer));
+            }
+            let door = Arc::clone(door);
+            Answering::later(async move {
+                let frontends = &door.frontends;
+                frontends.blob.answer(frontends.scope(&spot), route, request).await
+            })
         }
         Ok(Routed::Admin(Ok(page))) => {
             ticket.answered_by("admin");
-            Box::pin(async move { show(&door.admin, page, request).await })
+            let admin = Arc::clone(&door.admin);
+            Answering::later(async move { show(&admin, page, request).await })
         }
         Ok(Routed::Admin(Err((status, words)))) => {
             ticket.answered_by("admin");
-            Box::pin(plain(status, format!("{words}\n").into(), request))
+            Answering::later(plain(status, format!("{words}\n").into(), request))
         }
-        Ok(Routed::Missing(words)) => Box::pin(plain(StatusCode::NOT_FOUND, words, request)),
+        Ok(Routed::Missing(words)) => Answering::later(plain(StatusCode::NOT_FOUND, words, request)),
         Err(error) => {
             let dialect = Dialect::of(request.uri().path());
-            Box::pin(async move { door.frontends.refuse(dialect, &error, request).await })
+            let door = Arc::clone(door);
+            Answering::later(async move { door.frontends.refuse(dialect, &error, request).await })
         }
     }
 }
 
 /// A [`Route`] without the segments.
 enum Routed {
-    Bazel(Scope, bazel::Route),
-    Turborepo(Scope, turborepo::Route),
-    Blob(Scope, blob::Route),
+    Bazel(Spot, bazel::Route),
+    Turborepo(Spot, turborepo::Route),
+    Blob(Spot, blob::Route),
     Admin(std::result::Result<Page, (StatusCode, &'static str)>),
     Missing(Cow<'static, str>),
+}
+
+// === impl Answering ===
+
+impl Answering {
+    fn later(answer: impl Future<Output = Answer> + Send + 'static) -> Self {
+        Self::Later(Box::pin(answer))
+    }
+}
+
+impl Future for Answering {
+    type Output = Answer;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Answer> {
+        match &mut *self {
+            Self::Now(answer) => Poll::Ready(answer.take().expect("not polled again after it was ready")),
+            Self::Later(answer) => answer.as_mut().poll(cx),
+        }
+    }
 }
 
 // === impl Door ===
@@ -238,59 +292,6 @@ impl Dialect {
             Self::Plain
         }
     }
-}
-
-/// Decodes and splits a path.
-fn with_segments<T>(raw: &str, then: impl FnOnce(&[&str]) -> Result<T>) -> Result<T> {
-    let path = decode(raw)?;
-    let mut few = [""; 24];
-    let many: Vec<&str>;
-    let segments = match split(&path, &mut few) {
-        Some(count) => &few[..count],
-        None => {
-            many = path.split('/').filter(|segment| !segment.is_empty()).collect();
-            &many[..]
-        }
-    };
-    if segments.iter().any(|segment| matches!(*segment, "." | "..")) {
-        return Err(Error::invalid("a path can't have a `.` or `..` segment"));
-    }
-    then(segments)
-}
-
-/// The path without escapes.
-fn decode(raw: &str) -> Result<Cow<'_, str>> {
-    if raw.len() > PATH_BYTES_MAX {
-        return Err(Error::invalid(format!(
-            "the path has {} bytes, at most {PATH_BYTES_MAX} are taken",
-            raw.len()
-        )));
-    }
-    if !raw.contains('%') {
-        return Ok(Cow::Borrowed(raw)); // a NUL comes escaped or not at all: hyper refuses it
-    }
-    let escapes = raw.bytes().enumerate().filter(|(_, byte)| *byte == b'%');
-    let mut digits = escapes.map(|(at, _)| raw.as_bytes().get(at + 1..at + 3));
-    if !digits.all(|digits| digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))) {
-        return Err(Error::invalid("the path has a `%` without two hex digits"));
-    }
-    let path = percent_decode_str(raw)
-        .decode_utf8()
-        .map_err(|_not_utf8| Error::invalid("the path is not UTF-8 once it is decoded"))?;
-    if path.contains('\0') {
-        return Err(Error::invalid("the path has a NUL byte"));
-    }
-    Ok(path)
-}
-
-/// The segments that aren't empty, if they are few enough for `segments`; so a usual path costs no allocation.
-fn split<'a>(path: &'a str, segments: &mut [&'a str]) -> Option<usize> {
-    let mut count = 0;
-    for segment in path.split('/').filter(|segment| !segment.is_empty()) {
-        *segments.get_mut(count)? = segment;
-        count += 1;
-    }
-    Some(count)
 }
 
 /// A line of text for a request that no frontend answers, after what the client still sends has been read.
@@ -319,41 +320,6 @@ pub(super) fn last_on_its_connection(answer: Answer) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn segments(path: &str) -> Result<Vec<String>> {
-        with_segments(path, |segments| Ok(segments.iter().map(|segment| (*segment).to_owned()).collect()))
-    }
-
-    #[test]
-    fn paths_decode_once() {
-        assert_eq!(segments("/a/b").expect("plain"), ["a", "b"]);
-        assert_eq!(segments("//a///b/").expect("collapses"), ["a", "b"]);
-        assert_eq!(segments("/a%2fb%252e").expect("once"), ["a", "b%2e"]);
-        let deep = "/x".repeat(100);
-        assert_eq!(segments(&deep).expect("deep").len(), 100);
-    }
-
-    #[test]
-    fn bad_paths_are_refused_in_words() {
-        let long = format!("/{}", "a".repeat(PATH_BYTES_MAX));
-        for (bad, word) in [
-            ("/a%00b", "NUL"),
-            ("/a%ff", "UTF-8"),
-            ("/a%2", "two hex digits"),
-            ("/a%zz", "two hex digits"),
-            ("/a%", "two hex digits"),
-            ("/cas/../x", "segment"),
-            ("/cas/%2e%2e/x", "segment"),
-            ("/cas/.%2E/x", "segment"),
-            ("/cas%2f..%2fx", "segment"),
-            ("/./x", "segment"),
-            (&long, "bytes"),
-        ] {
-            let error = segments(bad).expect_err(bad);
-            assert!(error.message().contains(word), "{bad}: {error}");
-            assert_eq!(error.kind(), Kind::Invalid);
-        }
-    }
 
     #[test]
     fn a_refusal_has_the_words_of_whom_the_path_was_for() {

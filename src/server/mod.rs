@@ -12,6 +12,7 @@ mod dispatch;
 mod guard;
 mod identity;
 mod listen;
+mod path;
 mod wire;
 
 use std::io;

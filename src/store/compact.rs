@@ -107,7 +107,7 @@ impl Inner {
     fn rows_of(&self, source: &Segment) -> Result<Rows> {
         // Through a second descriptor: `load` takes the segment, and this one has readers.
         let (segment, start) = Segment::open(source.path.clone(), source.number)?;
-        Ok(segment.load(start)?.rows)
+        Ok(segment.load(start)?.footer.unpack())
     }
 
     fn copy(&self, source: &Segment, rows: &Rows, number: u32, draft: std::path::PathBuf) -> Result<Copy> {
@@ -133,7 +133,7 @@ impl Inner {
                     let head = Head {
                         id: row.id,
                         generation: row.generation,
-                        tick: slot.tick,
+                        tick: if row.what == What::Put { slot.tick } else { row.tick },
                         segment: if fact { row.segment } else { 0 },
                     };
                     let queued = row.what == What::Put && slot.is(QUEUED);

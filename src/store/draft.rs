@@ -27,7 +27,7 @@ use crate::error::{Error, Kind, Result};
 const GATHER_LEN: usize = 1 << 20;
 /// Or of so many pieces: how many clients send tiny ones must not grow the list.
 const GATHER_PIECES: usize = 256;
-/// A draft without a length reserves in steps of this size.
+/// A draft without a length reserves in steps of this size (of a small cache, 1/64).
 const RESERVE_STEP: u64 = 16 << 20;
 
 /// The state of a draft.
@@ -40,7 +40,7 @@ pub(super) struct Writing {
     reserved: u64,
     taken: u64,
     gathered: Gathered,
-    written: u64,
+    sent: u64,
     crcs: Blocks,
     job: Option<JoinHandle<Result<()>>>,
     failed: Option<Error>,
@@ -101,7 +101,7 @@ impl Draft {
             reserved: 0,
             taken: 0,
             gathered: Gathered::default(),
-            written: 0,
+            sent: 0,
             crcs: Blocks::default(),
             job: None,
             failed: None,
@@ -220,7 +220,8 @@ impl Writing {
         }
         self.taken += bytes.len() as u64;
         if self.taken > self.reserved {
-            self.reserve((self.taken - self.reserved).max(RESERVE_STEP)).await?;
+            let step = RESERVE_STEP.min(self.inner.settings.disk / 64);
+            self.reserve((self.taken - self.reserved).max(step)).await?;
         }
         self.crcs.update(&bytes);
         let gathered = &mut self.gathered;
@@ -295,8 +296,8 @@ impl Writing {
     fn job_of(&mut self, gathered: Gathered) -> impl FnOnce() -> Result<()> + Send + 'static {
         let (inner, tmp, readable) =
             (Arc::clone(&self.inner), Arc::clone(&self.tmp), Arc::clone(&self.readable));
-        let offset = self.written;
-        self.written += gathered.len as u64;
+        let offset = self.sent;
+        self.sent += gathered.len as u64;
         move || {
             let file = match readable.file.0.get() {
                 Some(file) => file,

@@ -78,9 +78,9 @@ struct Further {
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Id([u64; 2]);
 
-/// Ids are hashes already.
+/// Ids are hashes already, and numbers of segments are few.
 #[derive(Debug, Default)]
-struct IdHasher(u64);
+pub(super) struct IdHasher(u64);
 
 /// Recency waits in memory for at most this many entries; of more, the uses since the last flush are forgotten at
 /// the next start.
@@ -408,6 +408,11 @@ impl Hasher for IdHasher {
 
     fn write_u64(&mut self, hash: u64) {
         self.0 = hash;
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        // Spread over the high bits, which the table looks at too.
+        self.0 = u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     }
 
     fn finish(&self) -> u64 {

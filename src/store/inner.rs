@@ -156,16 +156,16 @@ impl Inner {
 
     /// How much must go: over `disk`, or for what must stay free.
     fn goal(&self) -> Goal {
-        let (over, dead) = {
+        let (over, dead, disk) = {
             let index = self.index.lock();
-            (index.over(0), index.segments.totals().2)
+            (index.over(0), index.segments.totals().2, index.disk)
         };
         let mut goal = Goal::default();
         if over > 0 {
             // A little more than need be, so that not every commit evicts.
-            goal.bytes = over + (self.settings.disk / 1024).min(4 << 20);
+            goal.bytes = over + (disk / 1024).min(4 << 20);
         }
-        if self.index.lock().disk < u64::MAX {
+        if disk < u64::MAX {
             let sample = self.space.sample(self.folders.root(), false);
             let soon = if self.cramped.load(Ordering::Relaxed) { 0 } else { dead };
             let short = self.settings.disk_keep_free.saturating_sub(sample.free.saturating_add(soon));

@@ -8,9 +8,10 @@
 //! 96 bytes of it in the form of a tombstone.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 
-use super::index::Place;
+use super::index::{IdHasher, Place};
 use super::record::{HEAD_LEN, TOUCH_LEN, What};
 use super::segment::{ROW_LEN, Row, Rows, Segment};
 
@@ -22,7 +23,7 @@ const TOUCH_COST: u64 = 2 * TOUCH_LEN as u64;
 /// All segments of a log.
 #[derive(Debug, Default)]
 pub(super) struct Segments {
-    all: HashMap<u32, Worth>,
+    all: HashMap<u32, Worth, BuildHasherDefault<IdHasher>>,
     /// Cost of facts, by the segment that they are about and the one that holds them.
     facts: BTreeMap<(u32, u32), u64>,
     /// Numbers of segments whose file can't be read: what is about them is kept.

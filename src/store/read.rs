@@ -259,9 +259,8 @@ fn read_nowait(_: &File, _: &mut [u8], _: u64) -> io::Result<usize> {
 
 #[cfg(target_os = "linux")]
 fn fallback(file: &File) -> u8 {
-    /// `TMPFS_MAGIC`: its pages are memory, a read never waits.
-    const TMPFS: i64 = 0x0102_1994;
-    let is_memory = rustix::fs::fstatfs(file).is_ok_and(|stat| i64::from(stat.f_type) == TMPFS);
+    // `TMPFS_MAGIC`: its pages are memory, a read never waits.
+    let is_memory = rustix::fs::fstatfs(file).is_ok_and(|stat| stat.f_type == 0x0102_1994);
     if is_memory { INLINE } else { POOL }
 }
 

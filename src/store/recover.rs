@@ -10,13 +10,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::Generation;
 use super::file::{list, unlink};
 use super::inner::Inner;
 use super::log::Active;
 use super::record::What;
-use super::segment::{Loaded, ROWS_MAX, Row, Segment, number_of};
+use super::segment::{Loaded, ROWS_MAX, Rows, Segment, number_of};
 use crate::error::Kind;
-use crate::key::EntryId;
 
 /// What is applied to the index, in the order of ticks. The order is an array of its own, because the rows are large.
 #[derive(Debug, Clone, Copy)]
@@ -52,8 +52,6 @@ impl Inner {
     fn replay_log(&self) -> crate::error::Result<()> {
         let mut tail = self.tail.lock();
         let (loaded, next) = self.load();
-        let generation = loaded.iter().flat_map(|loaded| &loaded.rows.rows).map(|row| row.generation).max();
-        self.generations.raise(generation.unwrap_or_default());
         self.apply(&loaded);
 
         let last = loaded
@@ -62,7 +60,8 @@ impl Inner {
             .map(|loaded| loaded.segment.number)
             .max();
         let mut active = None;
-        for Loaded { segment, rows, end, sealed } in loaded {
+        for Loaded { segment, footer, end, sealed } in loaded {
+            let rows = if sealed && Some(segment.number) != last { Rows::default() } else { footer.unpack() };
             let half_full = end > self.settings.segment_bytes / 2 || rows.len() > ROWS_MAX / 2;
             if Some(segment.number) == last && !half_full {
                 active = Some(Active { segment, end, rows, footer: sealed });
@@ -112,41 +111,50 @@ impl Inner {
     }
 
     fn apply(&self, loaded: &[Loaded]) {
-        let mut events = Vec::with_capacity(loaded.iter().map(|loaded| loaded.rows.len()).sum());
-        let mut puts = 0;
-        for (segment, Loaded { rows, .. }) in loaded.iter().enumerate() {
-            // Ticks are unique but for the tombstone of a compacted put, which comes after it.
-            let order = |row: &Row| row.tick << 1 | u64::from(row.what != What::Put);
-            let touches = rows.touches.iter().map(|(_, tick)| tick << 1);
-            let orders = rows.rows.iter().map(order).chain(touches);
+        let counts = || loaded.iter().map(|loaded| loaded.footer.counts());
+        let mut events = Vec::with_capacity(counts().map(|(rows, touches)| rows + touches).sum());
+        let mut generation = Generation::default();
+        for (segment, Loaded { footer, .. }) in loaded.iter().enumerate() {
+            let rows = footer.rows().map(|row| {
+                generation = generation.max(row.generation);
+                match row.what {
+                    What::Put => row.tick << 1,
+                    // Ticks are unique but for the tombstone of a compacted put, which comes after it.
+                    What::Deleted | What::Touched => row.tick << 1 | 1,
+                    // Rows of the queue belong to one commit, whatever its tick is by now: when all of those are
+                    // there.
+                    What::Queue | What::Done => row.tick << 1 | 1 << 63,
+                }
+            });
+            let orders = rows.chain(footer.touches().map(|(_, tick)| tick << 1));
             events.extend(orders.enumerate().map(|(position, order)| Event {
                 order,
                 segment: segment as u32,
                 position: position as u32,
             }));
-            puts += rows.rows.len();
         }
+        self.generations.raise(generation);
         // Stable, and quick on what is in order already, as most of a log is.
         events.sort_by_key(|event| event.order);
 
         let mut index = self.index.lock();
-        index.expect(puts);
+        index.expect(counts().map(|(rows, _)| rows).sum());
         for Loaded { segment, .. } in loaded {
             index.segments.add(Arc::clone(segment));
         }
-        for Loaded { segment, rows, .. } in loaded {
-            index.segments.wrote_all(rows, segment.number);
+        for Loaded { segment, footer, .. } in loaded {
+            footer.rows().for_each(|row| index.segments.wrote(&row, segment.number));
+            index.segments.wrote_touches(footer.counts().1, segment.number);
         }
-        for event in events {
-            let Loaded { segment, rows, .. } = &loaded[event.segment as usize];
-            let position = event.position as usize;
-            let event: Result<&Row, (EntryId, u64)> = match rows.rows.get(position) {
-                Some(row) => Ok(row),
-                None => Err(rows.touches[position - rows.rows.len()]),
-            };
-            match event {
-                Ok(row) => index.replay(row, segment.number),
-                Err((id, tick)) => index.replay_touch(id, tick),
+        for Event { segment, position, .. } in events {
+            let Loaded { segment, footer, .. } = &loaded[segment as usize];
+            let position = position as usize;
+            match footer.row(position) {
+                Some(row) => index.replay(&row, segment.number),
+                None => {
+                    let touch = footer.touch(position - footer.counts().0);
+                    touch.into_iter().for_each(|(id, tick)| index.replay_touch(id, tick));
+                }
             }
         }
         index.replayed();

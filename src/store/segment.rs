@@ -74,11 +74,20 @@ pub(super) struct Rows {
     pub(super) touches: Vec<(EntryId, u64)>,
 }
 
+/// Rows and touches as their bytes. A million of them are unpacked one by one: as structs they would take as much
+/// memory again.
+#[derive(Debug, Default)]
+pub(super) struct Footer {
+    bytes: Vec<u8>,
+    rows: usize,
+    touches: usize,
+}
+
 /// A segment with its rows, as found at start.
 #[derive(Debug)]
 pub(super) struct Loaded {
     pub(super) segment: Arc<Segment>,
-    pub(super) rows: Rows,
+    pub(super) footer: Footer,
     /// Where its records end.
     pub(super) end: u64,
     /// Whether a valid footer follows.
@@ -133,7 +142,7 @@ impl Segment {
 
     /// Appends the footer at `end`.
     pub(super) fn seal(&self, rows: &Rows, end: u64) -> std::io::Result<u64> {
-        let footer = footer(rows, self.salt, end);
+        let footer = Footer::pack(rows).seal(self.salt, end);
         disk::write_all(&self.file, &[&footer], end)?;
         Ok(end + footer.len() as u64)
     }
@@ -142,14 +151,14 @@ impl Segment {
     pub(super) fn load(self, start: u64) -> Result<Loaded> {
         let io = |error| Error::io("read", &self.path, error);
         let len = self.file.metadata().map_err(io)?.len();
-        if let Some((rows, end)) = self.read_footer(start, len).map_err(io)? {
-            return Ok(Loaded { segment: Arc::new(self), rows, end, sealed: true });
+        if let Some((footer, end)) = self.read_footer(start, len).map_err(io)? {
+            return Ok(Loaded { segment: Arc::new(self), footer, end, sealed: true });
         }
         let (rows, end) = self.scan(start, len).map_err(io)?;
-        Ok(Loaded { segment: Arc::new(self), rows, end, sealed: false })
+        Ok(Loaded { segment: Arc::new(self), footer: Footer::pack(&rows), end, sealed: false })
     }
 
-    fn read_footer(&self, start: u64, len: u64) -> std::io::Result<Option<(Rows, u64)>> {
+    fn read_footer(&self, start: u64, len: u64) -> std::io::Result<Option<(Footer, u64)>> {
         let Some(trailer_at) = len.checked_sub(TRAILER_LEN as u64).filter(|at| *at >= start) else {
             return Ok(None);
         };
@@ -169,10 +178,7 @@ impl Segment {
         if crc != crc32c(&[&self.salt.to_le_bytes(), &bytes, &trailer[..24]]) {
             return Ok(None);
         }
-        let (rows, touches) = bytes.split_at(row_count * ROW_LEN);
-        let rows: Option<Vec<Row>> = rows.chunks_exact(ROW_LEN).map(Row::read).collect();
-        let touches = record::touches(touches).collect();
-        Ok(rows.map(|rows| (Rows { rows, touches }, end)))
+        Ok(Some((Footer { bytes, rows: row_count, touches: touch_count }, end)))
     }
 
     /// The rows of all records whose checksum is right, and where the last of them ends. What is damaged is stepped
@@ -310,6 +316,59 @@ impl Rows {
     }
 }
 
+// === impl Footer ===
+
+impl Footer {
+    fn pack(rows: &Rows) -> Self {
+        let len = rows.rows.len() * ROW_LEN + rows.touches.len() * TOUCH_LEN;
+        let mut bytes = Vec::with_capacity(len + TRAILER_LEN);
+        rows.rows.iter().for_each(|row| row.write(&mut bytes));
+        for (id, tick) in &rows.touches {
+            bytes.extend_from_slice(&id.0.to_le_bytes());
+            bytes.extend_from_slice(&tick.to_le_bytes());
+        }
+        Self { bytes, rows: rows.rows.len(), touches: rows.touches.len() }
+    }
+
+    pub(super) fn unpack(&self) -> Rows {
+        Rows { rows: self.rows().collect(), touches: self.touches().collect() }
+    }
+
+    pub(super) fn rows(&self) -> impl Iterator<Item = Row> {
+        self.bytes[..self.rows * ROW_LEN].chunks_exact(ROW_LEN).filter_map(Row::read)
+    }
+
+    pub(super) fn touches(&self) -> impl Iterator<Item = (EntryId, u64)> {
+        record::touches(&self.bytes[self.rows * ROW_LEN..])
+    }
+
+    pub(super) fn row(&self, position: usize) -> Option<Row> {
+        Row::read(self.bytes[..self.rows * ROW_LEN].get(position * ROW_LEN..(position + 1) * ROW_LEN)?)
+    }
+
+    pub(super) fn touch(&self, position: usize) -> Option<(EntryId, u64)> {
+        record::touches(self.bytes.get(self.rows * ROW_LEN + position * TOUCH_LEN..)?).next()
+    }
+
+    /// How many rows there are, and how many touches.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        (self.rows, self.touches)
+    }
+
+    /// The bytes with their trailer, as they are written behind the last record.
+    fn seal(self, salt: u64, end: u64) -> Vec<u8> {
+        let Self { mut bytes, rows, touches } = self;
+        bytes.extend_from_slice(END_MAGIC);
+        bytes.extend_from_slice(&(rows as u32).to_le_bytes());
+        bytes.extend_from_slice(&(touches as u32).to_le_bytes());
+        bytes.extend_from_slice(&end.to_le_bytes());
+        let crc = crc32c(&[&salt.to_le_bytes(), &bytes]);
+        bytes.extend_from_slice(&crc.to_le_bytes());
+        bytes.extend_from_slice(&[0; 4]);
+        bytes
+    }
+}
+
 // === helpers ===
 
 /// A sliding view of a file, so that a scan reads it once and in large pieces.
@@ -363,24 +422,6 @@ fn parse_header(bytes: &[u8]) -> Option<(u32, u64, Vec<u32>)> {
     let valid = magic == MAGIC && format == FORMAT && crc == crc32c(&[&bytes[..28], list]);
     let from = (0..count).map_while(|_| reader.u32()).collect();
     valid.then_some((number, salt, from))
-}
-
-fn footer(rows: &Rows, salt: u64, end: u64) -> Vec<u8> {
-    let len = rows.rows.len() * ROW_LEN + rows.touches.len() * TOUCH_LEN + TRAILER_LEN;
-    let mut bytes = Vec::with_capacity(len);
-    rows.rows.iter().for_each(|row| row.write(&mut bytes));
-    for (id, tick) in &rows.touches {
-        bytes.extend_from_slice(&id.0.to_le_bytes());
-        bytes.extend_from_slice(&tick.to_le_bytes());
-    }
-    bytes.extend_from_slice(END_MAGIC);
-    bytes.extend_from_slice(&(rows.rows.len() as u32).to_le_bytes());
-    bytes.extend_from_slice(&(rows.touches.len() as u32).to_le_bytes());
-    bytes.extend_from_slice(&end.to_le_bytes());
-    let crc = crc32c(&[&salt.to_le_bytes(), &bytes]);
-    bytes.extend_from_slice(&crc.to_le_bytes());
-    bytes.extend_from_slice(&[0; 4]);
-    bytes
 }
 
 fn parse_trailer(trailer: &[u8]) -> Option<(usize, usize, u64, u32)> {

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::{Direction, Failure, Fault, Signal};
@@ -58,7 +58,7 @@ pub(super) struct Breaker {
     inner: Mutex<Inner>,
     changes: watch::Sender<u64>,
     opened: watch::Sender<bool>,
-    nudged: Notify,
+    nudges: watch::Sender<u64>,
 }
 
 #[derive(Debug)]
@@ -99,7 +99,7 @@ impl Breaker {
             inner: Mutex::new(Inner { word, since, words, faults: 0, success: None, near: None }),
             changes,
             opened: watch::Sender::new(false),
-            nudged: Notify::new(),
+            nudges: watch::Sender::new(0),
         }
     }
 
@@ -130,14 +130,14 @@ impl Breaker {
         let _ = opened.wait_for(|now| *now == open).await;
     }
 
-    /// Waits for [`nudge`](Self::nudge).
-    pub(super) async fn nudged(&self) {
-        self.nudged.notified().await;
+    /// Changes with every [`nudge`](Self::nudge): one that comes during a probe is not lost.
+    pub(super) fn nudges(&self) -> watch::Receiver<u64> {
+        self.nudges.subscribe()
     }
 
     /// The next probe goes at once.
     pub(super) fn nudge(&self) {
-        self.nudged.notify_waiters();
+        self.nudges.send_modify(|count| *count += 1);
     }
 
     /// The head of an answer of the store's own came: a deadline now is not the upstream's death. It ends a row of
@@ -192,16 +192,18 @@ impl Breaker {
         }
     }
 
-    /// Opens it, or says why it is open now. A new reason for the same word is shown, not announced.
+    /// Opens it, or says why it is open now.
     fn open(&self, inner: &mut Inner, word: Word, reason: &str) {
         let same = inner.word == word;
         let since = if same { inner.since } else { SystemTime::now() };
         let words: Arc<str> =
             format!("{} {} since {}: {reason}", self.direction.name(), word.name(), local_time(since)).into();
-        if same {
-            inner.words = words;
-        } else {
+        if !same {
             self.change(inner, word, words);
+        } else if inner.words != words {
+            tracing::info!(upstream = &*self.upstream, "{words}");
+            inner.words = words;
+            self.changes.send_modify(|count| *count += 1);
         }
     }
 

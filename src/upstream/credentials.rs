@@ -14,7 +14,7 @@
 //! replaced key works from the next request on, without a restart.
 
 use std::fmt;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
@@ -77,11 +77,11 @@ pub(super) struct KeyFile {
 #[derive(Debug, Clone)]
 struct Known {
     looked: Instant,
-    version: Version,
-    keys: Keys,
+    version: Option<Version>,
+    keys: Result<Keys>,
 }
 
-/// What differs when the file does.
+/// What differs when the file does: device, inode, length, times of its last write and its last change.
 type Version = (u64, u64, u64, i64, i64);
 
 // === impl Credentials ===
@@ -111,8 +111,8 @@ impl KeyFile {
         Self { path, profile: profile.unwrap_or_else(|| "default".into()), known: Mutex::new(None) }
     }
 
-    /// The keys, if the file was looked at within the last second.
-    pub(super) fn fresh(&self) -> Option<Keys> {
+    /// What a look within the last second found.
+    pub(super) fn fresh(&self) -> Option<Result<Keys>> {
         let known = self.known.lock();
         known.as_ref().filter(|known| known.looked.elapsed() < LOOK_AGAIN).map(|known| known.keys.clone())
     }
@@ -122,45 +122,53 @@ impl KeyFile {
     /// # Errors
     /// `Denied`, with the remedy: it isn't there, others can read it, it has no such keys.
     pub(super) fn read(&self) -> Result<Keys> {
-        let shown = self.path.display();
-        let denied = |words: String| Error::new(Kind::Denied, words);
-        let failed = |e: std::io::Error| denied(format!("read the credentials file {shown}: {e}"));
-        let mut file = File::open(&self.path).map_err(failed)?;
-        // Of the open file, not of its name: what is checked is what is read.
-        let metadata = file.metadata().map_err(failed)?;
+        let file = File::open(&self.path).and_then(|file| Ok((file.metadata()?, file)));
+        let version = file.as_ref().ok().map(|(metadata, _)| version(metadata));
+        if let Some(known) = self.known.lock().as_mut()
+            && known.version.is_some()
+            && known.version == version
+        {
+            known.looked = Instant::now();
+            return known.keys.clone();
+        }
+        let keys = file.map_err(|e| e.to_string()).and_then(|(metadata, file)| self.parse(&metadata, file));
+        let keys = keys.map_err(|words| {
+            Error::new(Kind::Denied, format!("the credentials file {}: {words}", self.path.display()))
+        });
+        *self.known.lock() = Some(Known { looked: Instant::now(), version, keys: keys.clone() });
+        keys
+    }
+
+    /// Whether the file is another than the one that was read last. Looks at it.
+    pub(super) fn has_changed(&self) -> bool {
+        let now = std::fs::metadata(&self.path).ok().as_ref().map(version);
+        self.known.lock().as_ref().is_some_and(|known| known.version != now)
+    }
+
+    /// Checks the open file, not its name: what is checked is what is read.
+    fn parse(&self, metadata: &Metadata, file: File) -> Result<Keys, String> {
         if metadata.mode() & 0o077 != 0 {
-            return Err(denied(format!(
-                "the credentials file {shown} can be read or changed by others (mode {:03o}): chmod 600 it",
-                metadata.mode() & 0o777
-            )));
+            let mode = metadata.mode() & 0o777;
+            return Err(format!("can be read or changed by others (mode {mode:03o}): chmod 600 it"));
         }
         let me = rustix::process::geteuid().as_raw();
         if metadata.uid() != me && metadata.uid() != 0 {
-            return Err(denied(format!("the credentials file {shown} belongs to user {}", metadata.uid())));
+            return Err(format!("belongs to user {}: make it our own", metadata.uid()));
         }
-        let len = metadata.len();
-        let nanos = |seconds: i64, nanos: i64| seconds.wrapping_mul(1_000_000_000).wrapping_add(nanos);
-        let written = nanos(metadata.mtime(), metadata.mtime_nsec());
-        let changed = nanos(metadata.ctime(), metadata.ctime_nsec());
-        let version = (metadata.dev(), metadata.ino(), len, written, changed);
-        let mut known = self.known.lock();
-        if let Some(known) = known.as_mut().filter(|known| known.version == version) {
-            known.looked = Instant::now();
-            return Ok(known.keys.clone());
+        if metadata.len() > FILE_BYTES_MAX {
+            return Err(format!("has {} bytes: it is no such file", metadata.len()));
         }
-        *known = None;
-        drop(known);
         let mut text = String::new();
-        if len > FILE_BYTES_MAX {
-            return Err(denied(format!("the credentials file {shown} has {len} bytes: it is no such file")));
-        }
-        file.by_ref().take(FILE_BYTES_MAX).read_to_string(&mut text).map_err(failed)?;
-        let keys = parse(&text, &self.profile).map_err(|words| {
-            denied(format!("the credentials file {shown}, profile {}: {words}", self.profile))
-        })?;
-        *self.known.lock() = Some(Known { looked: Instant::now(), version, keys: keys.clone() });
-        Ok(keys)
+        file.take(FILE_BYTES_MAX).read_to_string(&mut text).map_err(|e| e.to_string())?;
+        parse(&text, &self.profile).map_err(|words| format!("profile {}: {words}", self.profile))
     }
+}
+
+fn version(metadata: &Metadata) -> Version {
+    let nanos = |seconds: i64, nanos: i64| seconds.wrapping_mul(1_000_000_000).wrapping_add(nanos);
+    let written = nanos(metadata.mtime(), metadata.mtime_nsec());
+    let changed = nanos(metadata.ctime(), metadata.ctime_nsec());
+    (metadata.dev(), metadata.ino(), metadata.len(), written, changed)
 }
 
 /// The keys of one profile. The error never quotes the file.
@@ -251,10 +259,14 @@ mod tests {
         let path = folder.path().join("credentials");
         let file = KeyFile::new(path.clone(), None);
         assert!(file.fresh().is_none() && file.read().is_err(), "not there yet");
+        assert!(!file.has_changed());
         write(&path, &profile("A"), 0o600);
+        assert!(file.has_changed() && file.fresh().unwrap().is_err(), "looked at just now");
         assert_eq!(file.read().unwrap().access_key_id, "A");
+        assert!(!file.has_changed());
         write(&path, &profile("BB"), 0o600);
-        assert_eq!(file.fresh().unwrap().access_key_id, "A", "looked at just now");
+        assert!(file.has_changed());
+        assert_eq!(file.fresh().unwrap().unwrap().access_key_id, "A", "looked at just now");
         tokio::time::advance(LOOK_AGAIN).await;
         assert!(file.fresh().is_none());
         assert_eq!(file.read().unwrap().access_key_id, "BB");

@@ -150,6 +150,11 @@ impl Bucket {
         Ok(bucket)
     }
 
+    /// Whether it is spoken to without TLS.
+    pub(super) fn is_plain(&self) -> bool {
+        self.endpoint.as_deref().is_some_and(|endpoint| endpoint.starts_with("http://"))
+    }
+
     fn check_transport(&mut self) -> Result<()> {
         let Some(host) = self.endpoint.as_deref().and_then(|endpoint| endpoint.strip_prefix("http://"))
         else {

@@ -271,6 +271,10 @@ pub trait Upstream: Send + Sync + fmt::Debug {
     fn recover(&self) -> BoxFuture<'_, ()> {
         Box::pin(std::future::ready(()))
     }
+    /// Whether its keys are others than those of its last call.
+    fn has_other_keys(&self) -> bool {
+        false
+    }
     /// Lets go of idle connections: after a sleep, or a change of addresses, they may be dead.
     fn disconnect(&self) {}
 }

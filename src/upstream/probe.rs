@@ -1,7 +1,7 @@
 //! The prober: while a breaker is open, asks its upstream whether it is there again.
 //!
 //! After 1 s, doubling to 60 s, jittered; at once when something says that the world has changed: the machine
-//! slept ([`Wake`]), its addresses or routes are others, or somebody nudges. One task for each direction,
+//! slept ([`Wake`]), its addresses or routes are others, its credentials file is another, or somebody nudges. One task for each direction,
 //! asleep without a timer while the breaker is closed.
 
 use std::collections::hash_map::RandomState;
@@ -38,15 +38,20 @@ pub(super) async fn run(
     loop {
         breaker.until_open(true).await;
         let mut wait = FIRST;
+        let mut nudges = breaker.nudges();
         while breaker.is_open() {
-            tokio::select! {
+            let changed = tokio::select! {
                 () = breaker.until_open(false) => break,
-                () = changed() => store.disconnect(),
-                () = breaker.nudged() => {}
-                () = tokio::time::sleep(jittered(wait)) => {}
-            }
+                () = changed(&*store) => {
+                    store.disconnect();
+                    true
+                }
+                // An error would mean that the sender, which is the breaker's, is gone.
+                _ = nudges.changed() => true,
+                () = tokio::time::sleep(jittered(wait)) => false,
+            };
             probe(&*store, &breaker, direction, deadline).await;
-            wait = (wait * 2).min(LONGEST);
+            wait = if changed { FIRST } else { (wait * 2).min(LONGEST) };
         }
     }
 }
@@ -56,17 +61,22 @@ async fn probe(store: &dyn Upstream, breaker: &Breaker, direction: Direction, de
     let answer = tokio::time::timeout(deadline, store.probe(direction, near.as_ref())).await;
     match answer.unwrap_or_else(|_| Err(Fault::state(Signal::Deadline, "no answer to a probe in time"))) {
         Ok(()) => breaker.success(),
-        Err(fault) => breaker.failed(&fault, near.as_ref()),
+        Err(fault) => {
+            breaker.failed(&fault, near.as_ref());
+            if fault.signal == Signal::Deadline {
+                store.disconnect();
+            }
+        }
     }
 }
 
-/// Waits until the machine has slept, or its addresses or routes are others.
-async fn changed() {
+/// Waits until the machine has slept, its addresses or routes are others, or the store has other keys.
+async fn changed(store: &dyn Upstream) {
     let wake = Wake::new();
     let before = routes();
     loop {
         tokio::time::sleep(LOOK).await;
-        if wake.slept() || routes() != before {
+        if wake.slept() || routes() != before || store.has_other_keys() {
             return;
         }
     }

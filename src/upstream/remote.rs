@@ -272,7 +272,7 @@ impl Remote {
             let listed = inner.store.list(&prefix, after.as_deref(), limit).await;
             match &listed {
                 Ok(_) => inner.read.success(),
-                Err(fault) => inner.read.failed(fault, None),
+                Err(fault) => inner.failed(&inner.read, fault, None),
             }
             listed.map_err(|fault| fault.failure)
         })
@@ -329,13 +329,22 @@ impl fmt::Debug for Remote {
 // === impl Inner ===
 
 impl Inner {
-    /// The head of an answer is due within `first_byte`.
+    /// The head of an answer is due within `first_byte`: later it counts as a deadline, for the breaker. The call
+    /// itself goes on until `stall`, because who waits behind (a fill, a check) still has a use for it.
     async fn in_time<T>(&self, call: BoxFuture<'_, Result<T, Fault>>) -> Result<T, Fault> {
-        let deadline = self.settings.first_byte;
-        tokio::time::timeout(deadline, call).await.unwrap_or_else(|_| {
-            let words = format!("no answer within {} ms", deadline.as_millis());
-            Err(Fault::state(Signal::Deadline, words))
-        })
+        let (due, last) = (self.settings.first_byte, self.settings.stall.max(self.settings.first_byte));
+        let late = |after: Duration| {
+            let words = format!("no answer within {} ms", after.as_millis());
+            Fault::state(Signal::Deadline, words)
+        };
+        let mut call = call;
+        match tokio::time::timeout(due, &mut call).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                self.read.failed(&late(due), None);
+                tokio::time::timeout(last - due, call).await.unwrap_or_else(|_| Err(late(last)))
+            }
+        }
     }
 
     /// Tells the breaker of the head of an answer to a read.
@@ -349,9 +358,17 @@ impl Inner {
                 self.read.answered();
                 self.count_denied(is_denied(got));
             }
-            Err(fault) => self.read.failed(fault, None),
+            Err(fault) => self.failed(&self.read, fault, None),
         }
         answer.map_err(|fault| fault.failure)
+    }
+
+    fn failed(&self, breaker: &Breaker, fault: &Fault, name: Option<&ObjectName>) {
+        breaker.failed(fault, name);
+        if fault.signal == Signal::Deadline {
+            // Who is silent may be gone: what is idle beside it is not to be the next call's deadline.
+            self.store.disconnect();
+        }
     }
 
     fn judge_write<T>(&self, done: Result<T, Fault>, name: Option<&ObjectName>) -> Result<T, Failure> {
@@ -363,7 +380,7 @@ impl Inner {
                     self.spawner.detach(async move { store.recover().await });
                 }
             }
-            Err(fault) => self.write.failed(fault, name),
+            Err(fault) => self.failed(&self.write, fault, name),
         }
         done.map_err(|fault| fault.failure)
     }

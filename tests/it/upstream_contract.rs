@@ -4,6 +4,8 @@
 //! `suite` is written once and run over each; `faults` puts a breaking proxy before the bucket; `folder` breaks the
 //! folder.
 
+#![expect(clippy::unwrap_used, reason = "a test may")]
+
 mod faults;
 mod folder;
 mod suite;

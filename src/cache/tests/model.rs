@@ -251,7 +251,7 @@ async fn run(ops: Vec<Op>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500, max_shrink_iters: 500, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1000, max_shrink_iters: 500, ..ProptestConfig::default() })]
 
     #[test]
     fn the_cache_is_what_the_model_says(ops in prop::collection::vec(op(), 1..16)) {

@@ -86,7 +86,7 @@ impl Frontend {
             return answer;
         }
         self.stats.bytes_out.add(hit.body.len());
-        let mut answer = http::with_body(StatusCode::OK, hit.body);
+        let mut answer = http::hit(hit.body, hit.from);
         describe(&mut answer, &hit.meta);
         if partial {
             *answer.status_mut() = StatusCode::PARTIAL_CONTENT;

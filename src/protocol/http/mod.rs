@@ -26,11 +26,15 @@ pub use upload::Incoming;
 pub(crate) use upload::Upload;
 
 use crate::body::Body;
+use crate::entry::Tier;
 use crate::error::{Error, Kind, Result};
 
 /// The body of an answer: exactly as many bytes as it says, or a broken connection.
 #[derive(Debug)]
-pub struct Reply(Body);
+pub struct Reply {
+    body: Body,
+    from: Option<Tier>,
+}
 
 /// What a frontend answers with.
 pub type Answer = Response<Reply>;
@@ -46,9 +50,14 @@ pub(crate) fn empty(status: StatusCode) -> Answer {
 
 /// An answer with these bytes, and no header yet.
 pub(crate) fn with_body(status: StatusCode, body: Body) -> Answer {
-    let mut answer = Response::new(Reply(body));
+    let mut answer = Response::new(Reply::from(body));
     *answer.status_mut() = status;
     answer
+}
+
+/// An answer with the bytes of an entry, and no header yet.
+pub(crate) fn hit(body: Body, from: Tier) -> Answer {
+    Response::new(Reply { body, from: Some(from) })
 }
 
 /// An answer in words, for a person who looks. They end with a line break.
@@ -86,12 +95,12 @@ pub(crate) fn no_such_method(method: &Method, allow: &str) -> String {
 pub(crate) fn without_body(answer: Answer) -> Answer {
     let (mut head, body) = answer.into_parts();
     if head.status.is_success() && !head.headers.contains_key(CONTENT_LENGTH) {
-        head.headers.insert(CONTENT_LENGTH, body.0.len().into());
+        head.headers.insert(CONTENT_LENGTH, body.body.len().into());
     }
     if !head.status.is_success() {
         head.headers.remove(CONTENT_TYPE);
     }
-    Response::from_parts(head, Reply(Body::empty()))
+    Response::from_parts(head, Reply { body: Body::empty(), ..body })
 }
 
 /// Ends the connection after this answer. HTTP/2 has no such header; there only the stream ends.
@@ -166,19 +175,24 @@ pub(crate) fn query(query: Option<&str>, name: &str) -> Option<String> {
 impl Reply {
     /// Whether all the bytes are here: such an answer goes out in one write.
     pub fn is_at_hand(&self) -> bool {
-        self.0.as_bytes().is_some()
+        self.body.as_bytes().is_some()
+    }
+
+    /// The tier that had the entry, where one is answered: for the access log.
+    pub fn tier(&self) -> Option<Tier> {
+        self.from
     }
 }
 
 impl From<Bytes> for Reply {
     fn from(bytes: Bytes) -> Self {
-        Self(Body::bytes(bytes))
+        Body::bytes(bytes).into()
     }
 }
 
 impl From<Body> for Reply {
     fn from(body: Body) -> Self {
-        Self(body)
+        Self { body, from: None }
     }
 }
 
@@ -190,7 +204,7 @@ impl http_body::Body for Reply {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        Poll::Ready(ready!(Pin::new(&mut self.0).poll_next(cx)).map(|piece| match piece {
+        Poll::Ready(ready!(Pin::new(&mut self.body).poll_next(cx)).map(|piece| match piece {
             Ok(bytes) => Ok(Frame::data(bytes)),
             Err(error) => {
                 tracing::warn!(%error, "an answer can't be completed; its connection is broken off");
@@ -200,11 +214,11 @@ impl http_body::Body for Reply {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.is_empty()
+        self.body.is_empty()
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.0.len())
+        SizeHint::with_exact(self.body.len())
     }
 }
 
@@ -216,9 +230,9 @@ mod tests {
     fn a_head_answer_keeps_the_length_of_a_success_and_nothing_of_an_error() {
         let hit = without_body(with_body(StatusCode::OK, Body::bytes(Bytes::from_static(b"larder"))));
         assert_eq!(hit.headers()[CONTENT_LENGTH], "6");
-        assert!(hit.body().0.is_empty());
+        assert!(hit.body().body.is_empty());
         let miss = without_body(text(StatusCode::NOT_FOUND, "no\n"));
-        assert!(miss.headers().is_empty() && miss.body().0.is_empty());
+        assert!(miss.headers().is_empty() && miss.body().body.is_empty());
     }
 
     #[test]

@@ -35,7 +35,7 @@ impl Frontend {
     pub(super) fn hit(&self, hit: Hit) -> Answer {
         self.stats.hit(hit.from);
         self.stats.bytes_out.add(hit.body.len());
-        let mut answer = http::with_body(StatusCode::OK, hit.body);
+        let mut answer = http::hit(hit.body, hit.from);
         describe(&mut answer, &hit.meta);
         answer
     }

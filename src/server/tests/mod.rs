@@ -10,12 +10,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::{Bound, Endpoint, Server, Settings, Wanted};
 use crate::cache::{self, Cache, Parts};
+use crate::entry::{Attrs, Claim, Precondition};
+use crate::key::{Key, Name, Namespace, Owner, Scope};
+use crate::protocol::blob::BLOB;
 use crate::protocol::{self, Context};
 use crate::stats::Stats;
 use crate::store::{self, Generations, Role, Store};
@@ -94,6 +98,17 @@ impl House {
     async fn unix(&self) -> Talk<UnixStream> {
         let stream = UnixStream::connect(&self.socket).await.expect("connects");
         Talk { stream, ahead: Vec::new() }
+    }
+
+    /// Has `/blob/x/{name}` in the cache, without a connection.
+    async fn keep(&self, name: &str, body: Bytes) {
+        let owner = Owner(rustix::process::geteuid().as_raw());
+        let scope = Scope { owner, namespace: Namespace::parse("x").expect("a namespace"), upstream: None };
+        let key = Key::Named { space: BLOB, name: Name::parse(name).expect("a name") };
+        let put = self.cache.put(&scope, key, Claim::default(), Attrs::default(), Precondition::None);
+        let mut put = put.await.expect("let in");
+        put.write(body).await.expect("written");
+        put.commit().await.expect("committed");
     }
 
     /// Every connection ended, within our patience.

@@ -4,27 +4,23 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use object_store::CredentialProvider;
-use object_store::aws::AwsCredential;
+use object_store::aws::{AmazonS3Builder, AwsCredential};
+use object_store::{CredentialProvider, StaticCredentialProvider};
 
-use super::super::credentials::{KeyFile, Keys};
+use super::super::credentials::{Credentials, KeyFile, Keys};
 use super::service::Seen;
 use crate::error::{Error, Kind, Result};
 
 /// Asks the file before each request; see [`KeyFile`].
 #[derive(Debug)]
-pub(super) struct FromFile(Arc<KeyFile>);
+struct FromFile(Arc<KeyFile>);
 
 // === impl FromFile ===
 
 impl FromFile {
-    pub(super) fn new(file: KeyFile) -> Self {
-        Self(Arc::new(file))
-    }
-
     async fn keys(&self) -> Result<Keys> {
         if let Some(keys) = self.0.fresh() {
-            return Ok(keys);
+            return keys;
         }
         let file = Arc::clone(&self.0);
         tokio::task::spawn_blocking(move || file.read())
@@ -55,8 +51,36 @@ impl CredentialProvider for FromFile {
     }
 }
 
+/// Tells `builder` how to sign.
+pub(super) fn sign(
+    builder: AmazonS3Builder,
+    credentials: &Credentials,
+    key_file: Option<&Arc<KeyFile>>,
+) -> Result<AmazonS3Builder> {
+    if let Some(file) = key_file {
+        return Ok(builder.with_credentials(Arc::new(FromFile(Arc::clone(file)))));
+    }
+    Ok(match credentials {
+        Credentials::Anonymous | Credentials::File { .. } => builder.with_skip_signature(true),
+        Credentials::Keys { access_key_id, secret_access_key, session_token } => {
+            let keys = Keys {
+                access_key_id: access_key_id.clone(),
+                secret_access_key: secret_access_key.clone(),
+                session_token: session_token.clone(),
+            };
+            let provider = StaticCredentialProvider::new(credential(keys));
+            builder.with_credentials(Arc::new(provider))
+        }
+        // `object_store`'s own provider, with a client of its own: it speaks plain HTTP, whatever the store does.
+        Credentials::InstanceMetadata => {
+            let store = builder.clone().build().map_err(super::invalid)?;
+            builder.with_credentials(Arc::clone(store.credentials()))
+        }
+    })
+}
+
 /// Keys in the form that signs.
-pub(super) fn credential(keys: Keys) -> AwsCredential {
+fn credential(keys: Keys) -> AwsCredential {
     AwsCredential {
         key_id: keys.access_key_id,
         secret_key: keys.secret_access_key,

@@ -12,6 +12,7 @@ mod keys;
 mod put;
 mod service;
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -22,14 +23,12 @@ use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::list::{PaginatedListOptions, PaginatedListStore as _};
 use object_store::multipart::MultipartStore as _;
 use object_store::path::Path;
-use object_store::{
-    ClientConfigKey, ClientOptions, GetRange, ObjectStore as _, RetryConfig, StaticCredentialProvider,
-};
+use object_store::{ClientConfigKey, ClientOptions, GetRange, ObjectStore as _, RetryConfig};
 use tokio::time::Instant;
 
 use self::answer::Call;
 use self::service::{Seen, Service, deepest};
-use super::credentials::{Credentials, KeyFile, Keys};
+use super::credentials::{Credentials, KeyFile};
 use super::location::Bucket;
 use super::remote::RemoteSettings;
 use super::runtime::Spawner;
@@ -62,11 +61,11 @@ const PAGE: usize = 1000;
 const PROBE: &str = "larder-probe";
 
 /// An S3 upstream.
-#[derive(Debug)]
 pub(super) struct S3 {
     reads: AmazonS3,
     writes: AmazonS3,
     service: Service,
+    key_file: Option<Arc<KeyFile>>,
     prefix: String,
     spawner: Spawner,
     uploads: Option<Uploads>,
@@ -86,23 +85,26 @@ impl S3 {
             .with_connect_timeout(settings.connect)
             .with_timeout_disabled()
             .with_pool_idle_timeout(IDLE_MAX)
+            // They take a while to read, and a plain endpoint is only ever spoken to in plain.
+            .with_no_system_certificates(bucket.is_plain())
             .with_config(ClientConfigKey::UserAgent, concat!("larder/", env!("CARGO_PKG_VERSION")));
         let service = Service::new(options.clone());
-        let builder = signed(builder(bucket), &settings.credentials)?
+        spawner.detach(service.clone().warm_up());
+        let key_file = match &settings.credentials {
+            Credentials::File { path, profile } => {
+                Some(Arc::new(KeyFile::new(path.clone(), profile.clone())))
+            }
+            Credentials::Anonymous | Credentials::Keys { .. } | Credentials::InstanceMetadata => None,
+        };
+        let builder = keys::sign(builder(bucket), &settings.credentials, key_file.as_ref())?
             .with_client_options(options)
             .with_http_connector(service.clone());
-        let build = |retries| {
-            let retry = RetryConfig {
-                max_retries: retries,
-                retry_timeout: WRITE_RETRY_TIME,
-                ..RetryConfig::default()
-            };
-            builder.clone().with_retry(retry).build().map_err(invalid)
-        };
+        let build = |max| builder.clone().with_retry(retries(max)).build().map_err(invalid);
         Ok(Self {
             reads: build(0)?,
             writes: build(WRITE_RETRIES)?,
             service,
+            key_file,
             prefix: bucket.prefix.clone(),
             spawner,
             uploads: settings.uploads.clone().map(Uploads::new),
@@ -322,8 +324,19 @@ impl Upstream for S3 {
         self.abort_left().boxed()
     }
 
+    fn has_other_keys(&self) -> bool {
+        self.key_file.as_ref().is_some_and(|file| file.has_changed())
+    }
+
     fn disconnect(&self) {
         self.service.disconnect();
+    }
+}
+
+impl fmt::Debug for S3 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // `object_store` would show the id of the keys.
+        write!(f, "S3({})", self.reads)
     }
 }
 
@@ -333,6 +346,8 @@ fn builder(bucket: &Bucket) -> AmazonS3Builder {
         .with_region(&bucket.region)
         .with_virtual_hosted_style_request(!bucket.path_style)
         .with_allow_http(bucket.allow_http)
+        // Of keys from the instance metadata; requests to the store have retries of their own.
+        .with_retry(retries(1))
         // One object at a time is deleted, and not every store knows DeleteObjects.
         .with_disable_bulk_delete(true);
     if let Some(endpoint) = &bucket.endpoint {
@@ -346,28 +361,8 @@ fn builder(bucket: &Bucket) -> AmazonS3Builder {
     builder
 }
 
-fn signed(builder: AmazonS3Builder, credentials: &Credentials) -> Result<AmazonS3Builder> {
-    Ok(match credentials {
-        Credentials::Anonymous => builder.with_skip_signature(true),
-        Credentials::Keys { access_key_id, secret_access_key, session_token } => {
-            let keys = Keys {
-                access_key_id: access_key_id.clone(),
-                secret_access_key: secret_access_key.clone(),
-                session_token: session_token.clone(),
-            };
-            let provider = StaticCredentialProvider::new(keys::credential(keys));
-            builder.with_credentials(Arc::new(provider))
-        }
-        Credentials::File { path, profile } => {
-            let file = KeyFile::new(path.clone(), profile.clone());
-            builder.with_credentials(Arc::new(keys::FromFile::new(file)))
-        }
-        // `object_store`'s own provider, with a client of its own: it speaks plain HTTP, whatever the store does.
-        Credentials::InstanceMetadata => {
-            let store = builder.clone().build().map_err(invalid)?;
-            builder.with_credentials(Arc::clone(store.credentials()))
-        }
-    })
+fn retries(max: usize) -> RetryConfig {
+    RetryConfig { max_retries: max, retry_timeout: WRITE_RETRY_TIME, ..RetryConfig::default() }
 }
 
 /// Waits for `call`, but not for ever.

@@ -119,6 +119,12 @@ impl Service {
         *self.0.client.lock() = None;
     }
 
+    /// Makes the client, so that the first request needn't.
+    pub(super) async fn warm_up(self) {
+        // What fails now fails again, and is told, with the first request.
+        let _ = tokio::task::spawn_blocking(move || self.client().map(drop)).await;
+    }
+
     fn client(&self) -> Result<HttpClient, HttpError> {
         if let Some(client) = &*self.0.client.lock() {
             return Ok(client.clone());

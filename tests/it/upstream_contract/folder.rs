@@ -97,6 +97,24 @@ fn names_that_a_folder_can_not_keep_are_refused_for_good_and_absent() {
 }
 
 #[test]
+fn a_listing_is_in_the_order_of_whole_names() {
+    let root = TempDir::new().unwrap();
+    let world = World::new();
+    let remote = over(&world, root.path());
+    world.run(async {
+        let names = ["a-b", "a.b", "a/x", "a/y/z", "a0", "ab/c"];
+        for object in names.iter().rev() {
+            put(&remote, object, "1").await.unwrap();
+        }
+        for (at, after) in names.iter().enumerate() {
+            let listed = remote.list("a", Some(after), 100).await.unwrap();
+            let listed: Vec<String> = listed.into_iter().map(|row| row.name.to_string()).collect();
+            assert_eq!(listed, names[at + 1..], "after {after}");
+        }
+    });
+}
+
+#[test]
 fn a_body_that_is_cut_while_it_is_read_is_an_error() {
     let root = TempDir::new().unwrap();
     let world = World::new();
