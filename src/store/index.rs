@@ -1,7 +1,7 @@
 //! The index: which entries there are, where they lie, and in which order they go.
 //!
 //! Pure: no I/O and no clock (callers say what time it is). It lives behind one leaf mutex: while it is held no other
-//! lock is taken. About 116 bytes an entry: a node of the list, and a slot of the table at half load.
+//! lock is taken.
 //!
 //! # Order
 //! Exact: the list is ordered by last use, and every use gives the entry the next *tick*. Ticks are what the log
@@ -12,13 +12,10 @@
 //! besides its record; a small entry's record is charged 4/3, because a quarter of the log may be dead.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hash, Hasher};
-use std::num::NonZeroUsize;
-
-use lru::LruCache;
 
 use super::evict::{Protected, Tickets};
 use super::ledger::Segments;
+use super::order::Slots;
 use super::record::{LARGE, QUEUED, What};
 use super::segment::{ROW_LEN, Row};
 use super::{Generation, QueueTag, Queued};
@@ -50,7 +47,7 @@ pub(super) struct Slot {
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Index {
-    slots: LruCache<Id, Slot, BuildHasherDefault<IdHasher>>,
+    slots: Slots,
     pub(super) segments: Segments,
     tick: u64,
     /// The bound of `charged` and `reserved` together.
@@ -74,14 +71,6 @@ struct Further {
     place: Place,
 }
 
-/// An [`EntryId`] with the alignment of a `u64`: saves 8 bytes a node.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Id([u64; 2]);
-
-/// Ids are hashes already, and numbers of segments are few.
-#[derive(Debug, Default)]
-pub(super) struct IdHasher(u64);
-
 /// Recency waits in memory for at most this many entries; of more, the uses since the last flush are forgotten at
 /// the next start.
 const DIRTY_MAX: usize = 256 << 10;
@@ -91,6 +80,12 @@ const DIRTY_MAX: usize = 256 << 10;
 impl Slot {
     pub(super) fn is(&self, flag: u8) -> bool {
         self.packed as u8 & flag != 0
+    }
+
+    #[cfg(test)]
+    pub(super) fn with_tick(tick: u64) -> Self {
+        let place = Place { segment: 0, offset: 0, length: 0 };
+        Self { generation: Generation(0), tick, packed: 0, place, until: 0 }
     }
 
     pub(super) fn body_len(&self) -> u64 {
@@ -123,7 +118,7 @@ impl Place {
 impl Index {
     pub(super) fn new(disk: u64) -> Self {
         Self {
-            slots: LruCache::unbounded_with_hasher(BuildHasherDefault::default()),
+            slots: Slots::with_capacity(0),
             segments: Segments::default(),
             tick: 0,
             disk,
@@ -141,14 +136,7 @@ impl Index {
 
     /// Makes an empty index fit for this many entries, so that replay doesn't grow its table step by step.
     pub(super) fn expect(&mut self, entries: usize) {
-        if let Some(entries) = NonZeroUsize::new(entries) {
-            self.slots = LruCache::with_hasher(entries, BuildHasherDefault::default());
-        }
-    }
-
-    /// Ends what [`Index::expect`] began: no bound on the number of entries.
-    pub(super) fn replayed(&mut self) {
-        self.slots.resize(NonZeroUsize::MAX);
+        self.slots = Slots::with_capacity(entries);
     }
 
     pub(super) fn len(&self) -> usize {
@@ -162,13 +150,13 @@ impl Index {
 
     /// The entry, without using it.
     pub(super) fn peek(&self, id: EntryId) -> Option<&Slot> {
-        self.slots.peek(&Id::from(id))
+        self.slots.peek(id)
     }
 
     /// Uses the entry: it goes last now, and its recency is to be written.
     pub(super) fn touch(&mut self, id: EntryId) -> Option<Slot> {
         let tick = self.tick + 1;
-        let slot = self.slots.get_mut(&Id::from(id))?;
+        let slot = self.slots.touch(id)?;
         self.tick = tick;
         slot.tick = tick;
         if !slot.is(DIRTY) && self.dirty.len() < DIRTY_MAX {
@@ -182,7 +170,7 @@ impl Index {
     pub(super) fn take_dirty(&mut self) -> Vec<(EntryId, u64)> {
         let mut touches = Vec::with_capacity(self.dirty.len());
         for id in std::mem::take(&mut self.dirty) {
-            if let Some(slot) = self.slots.peek_mut(&Id::from(id)).filter(|slot| slot.is(DIRTY)) {
+            if let Some(slot) = self.slots.peek_mut(id).filter(|slot| slot.is(DIRTY)) {
                 slot.set(DIRTY, false);
                 touches.push((id, slot.tick));
             }
@@ -198,9 +186,9 @@ impl Index {
         let packed = row.body << 24 | (tag as u64) << 8 | u64::from(row.flags & !DIRTY);
         let slot = Slot { generation: row.generation, tick: row.tick, packed, place, until: 0 };
         self.tick = self.tick.max(row.tick);
-        let old = self.slots.put(Id::from(row.id), slot);
+        let old = self.slots.insert(row.id, slot);
         if let Some(old) = old.filter(|old| old.generation > slot.generation) {
-            self.slots.put(Id::from(row.id), old);
+            self.slots.insert(row.id, old);
             return None;
         }
         if let Some(old) = &old {
@@ -215,7 +203,7 @@ impl Index {
 
     /// Forgets an entry and its rows of the queue.
     pub(super) fn remove(&mut self, id: EntryId) -> Option<Slot> {
-        let slot = self.slots.pop(&Id::from(id))?;
+        let slot = self.slots.remove(id)?;
         self.unaccount(id, &slot);
         Some(slot)
     }
@@ -239,7 +227,7 @@ impl Index {
 
     /// Follows a record that compaction has moved; `false` when the entry has changed meanwhile.
     pub(super) fn repoint(&mut self, id: EntryId, from: Place, to: Place) -> bool {
-        let Some(slot) = self.slots.peek_mut(&Id::from(id)).filter(|slot| slot.place == from) else {
+        let Some(slot) = self.slots.peek_mut(id).filter(|slot| slot.place == from) else {
             return false;
         };
         // A copy is as long as what it was copied from, so the charge is the same.
@@ -259,12 +247,12 @@ impl Index {
 
     /// The entry that goes next.
     pub(super) fn oldest(&self) -> Option<(EntryId, Slot)> {
-        self.slots.peek_lru().map(|(id, slot)| (EntryId::from(*id), *slot))
+        self.slots.oldest()
     }
 
     /// Until when an entry goes last.
     pub(super) fn until(&mut self, id: EntryId) -> Option<(u64, &mut u32)> {
-        self.slots.peek_mut(&Id::from(id)).map(|slot| (slot.charge(), &mut slot.until))
+        self.slots.peek_mut(id).map(|slot| (slot.charge(), &mut slot.until))
     }
 
     // === replay ===
@@ -291,7 +279,7 @@ impl Index {
     /// Applies a touch. They come by tick, among the rows.
     pub(super) fn replay_touch(&mut self, id: EntryId, tick: u64) {
         self.tick = self.tick.max(tick);
-        if let Some(slot) = self.slots.get_mut(&Id::from(id)) {
+        if let Some(slot) = self.slots.touch(id) {
             slot.tick = tick;
         }
     }
@@ -322,7 +310,7 @@ impl Index {
 
     /// Ends a row of the queue; says which segment has its record.
     pub(super) fn done(&mut self, id: EntryId, generation: Generation, tag: QueueTag) -> Option<u32> {
-        let slot = self.slots.peek_mut(&Id::from(id)).filter(|slot| slot.generation == generation)?;
+        let slot = self.slots.peek_mut(id).filter(|slot| slot.generation == generation)?;
         if slot.is(QUEUED) && self.tags.get(slot.tag_number()) == Some(&tag) {
             slot.set(QUEUED, false);
             self.queue_rows -= 1;
@@ -351,19 +339,17 @@ impl Index {
     /// All rows of the queue, by generation.
     pub(super) fn queued(&self) -> Vec<Queued> {
         let mut rows = Vec::with_capacity(self.queue_rows as usize);
-        let row = |id: &Id, slot: &Slot, tag| Queued {
-            id: EntryId::from(*id),
-            generation: slot.generation,
-            tag,
-            bytes: slot.body_len(),
+        let row = |id: EntryId, slot: &Slot, tag| {
+            let (generation, bytes) = (slot.generation, slot.body_len());
+            Queued { id, generation, tag, bytes }
         };
         for (id, slot) in self.slots.iter().filter(|(_, slot)| slot.is(QUEUED)) {
             rows.extend(self.tags.get(slot.tag_number()).map(|tag| row(id, slot, *tag)));
         }
         for (id, further) in &self.further {
-            let id = Id::from(EntryId(*id));
-            let Some(slot) = self.slots.peek(&id) else { continue };
-            rows.extend(further.iter().map(|further| row(&id, slot, further.tag)));
+            let id = EntryId(*id);
+            let Some(slot) = self.slots.peek(id) else { continue };
+            rows.extend(further.iter().map(|further| row(id, slot, further.tag)));
         }
         rows.sort_unstable_by_key(|row| (row.generation, row.tag));
         rows
@@ -376,46 +362,5 @@ impl Index {
             self.tags.push(tag);
             self.tags.len() - 1
         })
-    }
-}
-
-// === impl Id ===
-
-impl From<EntryId> for Id {
-    fn from(id: EntryId) -> Self {
-        Self([id.0 as u64, (id.0 >> 64) as u64])
-    }
-}
-
-impl From<Id> for EntryId {
-    fn from(id: Id) -> Self {
-        Self(u128::from(id.0[0]) | u128::from(id.0[1]) << 64)
-    }
-}
-
-impl Hash for Id {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.0[0]);
-    }
-}
-
-impl Hasher for IdHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
-
-    fn write_u32(&mut self, number: u32) {
-        // Spread over the high bits, which the table looks at too.
-        self.0 = u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
     }
 }

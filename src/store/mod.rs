@@ -32,6 +32,7 @@ mod index;
 mod inner;
 mod ledger;
 mod log;
+mod order;
 mod quarantine;
 mod read;
 mod record;

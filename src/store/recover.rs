@@ -157,7 +157,6 @@ impl Inner {
                 }
             }
         }
-        index.replayed();
     }
 
     /// A segment without a header: nothing of it can be told from noise.
