@@ -73,7 +73,11 @@ async fn serve(config: Config, descriptors: u64) -> Result<()> {
         _ = terminate.recv() => tracing::info!("stopping: SIGTERM"),
         _ = interrupt.recv() => tracing::info!("stopping: SIGINT"),
     }
-    server.stop().await;
+    tokio::select! {
+        () = server.stop() => {}
+        _ = terminate.recv() => tracing::warn!("told again: not waiting for what still runs"),
+        _ = interrupt.recv() => tracing::warn!("told again: not waiting for what still runs"),
+    }
     cache.close().await;
     upstream_threads.stop(UPSTREAM_GRACE).await;
     tracing::info!("stopped");

@@ -10,7 +10,7 @@ use crate::key::UpstreamId;
 use crate::memory;
 use crate::protocol::turborepo;
 use crate::stats::Stats;
-use crate::store::{self, Generations, Role, Store};
+use crate::store::{self, Generations, Quarantine, Role, Store};
 use crate::upstream::{Credentials, Location, Remote, RemoteSettings, Runtime};
 
 /// Opens stores and upstream. Replays go on behind; no network is needed.
@@ -63,6 +63,11 @@ fn store_settings(config: &Config, folder: &Path, inline_max: u64) -> store::Set
         disk_floor: bounds.disk_floor,
         sync: config.durability == Durability::Power,
         inline_max,
+        quarantine: Quarantine {
+            entries: bounds.quarantine_entries,
+            bytes: bounds.quarantine_bytes,
+            age: bounds.quarantine_age,
+        },
         ..store::Settings::default()
     }
 }

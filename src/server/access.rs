@@ -53,7 +53,8 @@ struct Line {
     path: String,
     protocol: &'static str,
     tier: Option<Tier>,
-    status: StatusCode,
+    /// `None`: the connection ended before there was an answer.
+    status: Option<StatusCode>,
     first_byte_us: Option<u128>,
     bytes_in: u64,
     bytes_out: u64,
@@ -123,7 +124,7 @@ impl Ticket {
                 path: request.uri().path().to_owned(),
                 protocol: "-",
                 tier: None,
-                status: StatusCode::OK,
+                status: None,
                 first_byte_us: None,
                 bytes_in: announced.unwrap_or(0),
                 bytes_out: 0,
@@ -148,7 +149,7 @@ impl Ticket {
     /// The answer to its request.
     pub(super) fn answer(mut self, response: Response<Reply>) -> Response<Answer> {
         if let Some(line) = &mut self.line {
-            line.status = response.status();
+            line.status = Some(response.status());
             line.tier = response.body().tier();
             if response.body().is_end_stream() {
                 line.first_byte();
@@ -178,7 +179,8 @@ impl Line {
     /// What the client took it for.
     fn outcome(&self) -> &'static str {
         let reads = matches!(self.method, Method::GET | Method::HEAD);
-        match self.status {
+        let Some(status) = self.status else { return "cut" };
+        match status {
             StatusCode::NOT_FOUND if reads => "miss",
             StatusCode::NOT_MODIFIED => "hit",
             status if status.is_success() && reads => "hit",
@@ -195,7 +197,7 @@ impl Line {
             path = self.path,
             outcome = self.outcome(),
             tier = self.tier.map_or("-", Tier::name),
-            status = self.status.as_u16(),
+            status = self.status.map_or(0, |status| status.as_u16()),
             first_byte_us = self.first_byte_us.map_or(-1, |us| us as i64),
             us = self.begun.elapsed().as_micros() as u64,
             bytes_in = self.bytes_in,

@@ -76,6 +76,7 @@ pub(super) async fn serve(
     let caller = door.caller(&socket);
     if let Caller::Stranger(words) = &caller {
         tracing::info!("refused a connection: {words}");
+        activity.read(); // who isn't let in has no right to idle here: the clock of a head runs at once
     }
     let visit = Arc::new(Visit { caller, unix, admin });
     let mut wire = Wire::new(socket, Arc::clone(&activity));

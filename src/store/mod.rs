@@ -58,6 +58,8 @@ use crate::error::{Error, Kind, Result};
 use crate::key::EntryId;
 use crate::links::Links;
 
+pub use self::quarantine::Quarantine;
+
 use self::commit::{Commit, Content};
 use self::inner::Inner;
 
@@ -91,6 +93,8 @@ pub struct Settings {
     pub protect: Duration,
     /// Compaction copies at most this much a second, unless the cache is over its bound.
     pub compact_bytes_per_s: u64,
+    /// How much of what was found damaged is kept.
+    pub quarantine: Quarantine,
     /// Whether touches, eviction, compaction and sweeps run by themselves. Tests switch it off and call
     /// [`Store::flush_touches`], [`Store::evict_once`], [`Store::compact_once`] and [`Store::sweep_once`].
     pub background: bool,
@@ -108,6 +112,7 @@ impl Default for Settings {
             segment_bytes: 80 << 20,
             protect: Duration::from_secs(600),
             compact_bytes_per_s: 64 << 20,
+            quarantine: Quarantine::default(),
             background: true,
         }
     }

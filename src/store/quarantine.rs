@@ -2,7 +2,7 @@
 //! person can look at it.
 //!
 //! # Bounds
-//! 100 entries, 256 MiB, 7 days; the oldest goes.
+//! `quarantine_entries`, `quarantine_bytes`, `quarantine_age`; the oldest goes.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,9 +18,16 @@ use super::inner::Inner;
 use crate::error::{Error, Result};
 use crate::key::EntryId;
 
-const QUARANTINE_ENTRIES: usize = 100;
-const QUARANTINE_BYTES: u64 = 256 << 20;
-const QUARANTINE_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How much of what was found damaged is kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Quarantine {
+    /// `quarantine_entries`.
+    pub entries: usize,
+    /// `quarantine_bytes`.
+    pub bytes: u64,
+    /// `quarantine_age`: how long.
+    pub age: Duration,
+}
 
 /// The bytes of a damaged entry.
 #[derive(Debug)]
@@ -29,6 +36,14 @@ pub(super) enum Damaged {
     Record(Bytes),
     /// The file of a large body.
     File(PathBuf),
+}
+
+// === impl Quarantine ===
+
+impl Default for Quarantine {
+    fn default() -> Self {
+        Self { entries: 100, bytes: 256 << 20, age: Duration::from_secs(7 * 24 * 3600) }
+    }
 }
 
 // === impl Inner ===
@@ -66,10 +81,11 @@ impl Inner {
             })
             .collect();
         kept.sort_unstable_by(|a, b| b.cmp(a));
+        let bounds = self.settings.quarantine;
         let (now, mut entries, mut bytes) = (SystemTime::now(), 0, 0);
         for (modified, len, path) in kept {
-            let old = now.duration_since(modified).is_ok_and(|age| age > QUARANTINE_AGE);
-            if old || entries >= QUARANTINE_ENTRIES || bytes + len > QUARANTINE_BYTES {
+            let old = now.duration_since(modified).is_ok_and(|age| age > bounds.age);
+            if old || entries >= bounds.entries || bytes + len > bounds.bytes {
                 unlink(&path);
             } else {
                 entries += 1;

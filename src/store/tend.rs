@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 const ROUND: Duration = Duration::from_secs(1);
 /// How often recency is written: what a kill makes forget.
 const TOUCHES: Duration = Duration::from_secs(10);
-/// How often old quarantine is looked for.
+/// How often old quarantine is looked for, unless it gets old sooner.
 const QUARANTINE: Duration = Duration::from_secs(3600);
 
 /// Wakes the thread.
@@ -86,7 +86,7 @@ fn run(store: &Weak<Inner>, bell: &Bell) {
                     bell.ring();
                 }
             }
-            if now.duration_since(quarantine) >= QUARANTINE {
+            if now.duration_since(quarantine) >= QUARANTINE.min(inner.settings.quarantine.age) {
                 quarantine = now;
                 inner.trim_quarantine();
             }
