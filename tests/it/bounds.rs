@@ -342,6 +342,16 @@ fn connections_close_the_longest_idle() {
 }
 
 #[test]
+fn connections_are_half_of_the_descriptors_by_default() {
+    let daemon = Setup::new().nofile(300).start();
+    let idle: Vec<_> = (0..200).map(|_| daemon.addr().connect().expect("it is accepted")).collect();
+    assert_eq!(daemon.put("/blob/ns/x", vec![1; 300_000]).status(), 200);
+    until("the bound is kept", PATIENCE, || daemon.stat("/connections") <= 150);
+    assert!(daemon.stat("/connections") >= 140, "and used");
+    drop(idle);
+}
+
+#[test]
 fn quarantine_keeps_the_newest_within_its_bounds() {
     for (config, most) in
         [("quarantine_entries = 2", 2), ("quarantine_bytes = \"250 kB\"", 2), ("quarantine_age = \"1 s\"", 5)]

@@ -39,7 +39,9 @@ pub(crate) struct Daemon {
 /// One line of the access log. The daemon's own pages, which tests poll, are left out.
 #[derive(Debug, Clone)]
 pub(crate) struct Access {
+    #[expect(dead_code, reason = "shown when a test fails")]
     pub(crate) method: String,
+    #[expect(dead_code, reason = "shown when a test fails")]
     pub(crate) path: String,
     pub(crate) status: u16,
     /// From the request's head to the answer's first byte; `None` when it never came.
@@ -224,10 +226,6 @@ impl Daemon {
 
     pub(crate) fn id(&self) -> u32 {
         self.process.id()
-    }
-
-    pub(crate) fn runs(&mut self) -> bool {
-        self.process.runs()
     }
 
     /// One request by TCP. A connection that breaks before the head of an answer is an answer without a status.
