@@ -15,11 +15,12 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use support::daemon::{Setup, drafts};
+use support::daemon::drafts;
 use support::fault::Fault;
 use support::http::Request;
 use support::proxy::FaultProxy;
 use support::routes::{Entry, Route};
+use support::setup::Setup;
 use support::weed::{self, Keys, Weed};
 use support::wire::Addr;
 use support::{PATIENCE, Rng, random, say, until};

@@ -4,10 +4,11 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::daemon::{Daemon, Setup};
+use crate::support::daemon::Daemon;
 use crate::support::fault::Fault;
 use crate::support::proxy::FaultProxy;
 use crate::support::routes::{Entry, Route};
+use crate::support::setup::Setup;
 use crate::support::weed::{self, Keys, Weed};
 use crate::support::{PATIENCE, Rng, free_addr, sha256, until};
 

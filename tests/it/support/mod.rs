@@ -10,6 +10,7 @@ pub(crate) mod http;
 pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod routes;
+pub(crate) mod setup;
 pub(crate) mod tools;
 pub(crate) mod weed;
 pub(crate) mod wire;
