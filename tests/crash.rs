@@ -15,11 +15,12 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use support::daemon::{Setup, drafts};
+use support::daemon::drafts;
 use support::fault::Fault;
 use support::http::Request;
 use support::proxy::FaultProxy;
 use support::routes::{Entry, Route};
+use support::setup::Setup;
 use support::weed::{self, Keys, Weed};
 use support::wire::Addr;
 use support::{PATIENCE, Rng, random, say, until};
@@ -46,6 +47,11 @@ fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().and_then(|text| text.parse().ok())
 }
 
+/// A number below `end`.
+fn below(rng: &mut Rng, end: u64) -> u64 {
+    (rng.next() >> 16) % end
+}
+
 #[test]
 fn killed_at_any_moment_it_loses_nothing_and_serves_nothing_wrong() {
     let rounds = number("LARDER_CRASH_ROUNDS").unwrap_or(10);
@@ -61,13 +67,13 @@ fn killed_at_any_moment_it_loses_nothing_and_serves_nothing_wrong() {
     for round in 0..rounds {
         let context = format!("round {round} of LARDER_CRASH_SEED={seed}");
         // Some rounds with an upstream, some without: uploads, fills and queued entries all get their turn.
-        way.set(match rng.below(4) {
+        way.set(match below(&mut rng, 4) {
             0 => Fault::Refuse,
             1 => Fault::Reset { after: 50_000 },
             _ => Fault::None,
         });
         let load = load(&known, &daemon.addr(), &mut rng);
-        let moment = Duration::from_millis(20 + rng.below(1_500));
+        let moment = Duration::from_millis(20 + below(&mut rng, 1_500));
         let began = Instant::now();
         until("the moment to kill has come", PATIENCE, || began.elapsed() >= moment);
         let in_flight = known.in_flight_bytes.load(Ordering::SeqCst);
@@ -113,8 +119,8 @@ fn load(known: &Arc<Known>, addr: &Addr, rng: &mut Rng) -> Vec<std::thread::Join
 
 impl Known {
     fn write(&self, addr: &Addr, rng: &mut Rng) {
-        let route = Route::ALL[usize::try_from(rng.below(4)).expect("below 4")];
-        let len = LENGTHS[usize::try_from(rng.below(LENGTHS.len() as u64)).expect("a small number")];
+        let route = Route::ALL[usize::try_from(below(rng, 4)).expect("below 4")];
+        let len = LENGTHS[usize::try_from(below(rng, LENGTHS.len() as u64)).expect("a small number")];
         // An action result without bytes is refused by none, and named by none: leave it out.
         let entry = route.entry(rng, if route == Route::Ac { len.max(1) } else { len });
         self.sent.lock().insert(entry.target.clone(), entry.clone());
@@ -129,7 +135,7 @@ impl Known {
 
     fn read(&self, addr: &Addr, rng: &mut Rng) {
         let entry = match self.some(rng) {
-            Some(entry) if rng.below(4) > 0 => entry,
+            Some(entry) if below(rng, 4) > 0 => entry,
             _ => Route::Blob.entry(rng, 10),
         };
         let Ok(answer) = entry.get().send(addr) else { return };
@@ -140,7 +146,7 @@ impl Known {
 
     fn some(&self, rng: &mut Rng) -> Option<Entry> {
         let sent = self.sent.lock();
-        let place = usize::try_from(rng.below(sent.len().max(1) as u64)).expect("a small number");
+        let place = usize::try_from(below(rng, sent.len().max(1) as u64)).expect("a small number");
         sent.values().nth(place).cloned()
     }
 }
@@ -159,7 +165,7 @@ fn nothing_is_lost_or_wrong(known: &Known, addr: &Addr, rng: &mut Rng, context: 
     let acknowledged: Vec<Entry> = known.acknowledged.lock().values().cloned().collect();
     // All of the newest rounds' and a sample of the older: the whole is looked at in the end.
     let share = (acknowledged.len() as u64 / 400).max(1);
-    for entry in acknowledged.iter().filter(|_| rng.below(share) == 0) {
+    for entry in acknowledged.iter().filter(|_| below(rng, share) == 0) {
         let answer = entry.get().send(addr).expect("the daemon answers");
         assert_eq!(answer.status(), 200, "lost: {entry:?}, in {context}");
         assert_eq!(answer.whole(), Some(&entry.body[..]), "{entry:?}, in {context}");

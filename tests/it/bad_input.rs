@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::support::daemon::{Daemon, Setup};
+use crate::support::daemon::Daemon;
 use crate::support::http::{Payload, Request};
 use crate::support::routes::Route;
+use crate::support::setup::Setup;
 use crate::support::tools::{Run, Tool, Turbo};
 use crate::support::wire::Addr;
 use crate::support::{PATIENCE, Rng, say, sha256, until};

@@ -4,10 +4,11 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::daemon::{Daemon, Setup};
+use crate::support::daemon::Daemon;
 use crate::support::fault::Fault;
 use crate::support::proxy::FaultProxy;
 use crate::support::routes::{Entry, Route};
+use crate::support::setup::Setup;
 use crate::support::weed::{self, Keys, Weed};
 use crate::support::{PATIENCE, Rng, free_addr, sha256, until};
 
@@ -339,6 +340,16 @@ fn connections_close_the_longest_idle() {
         matches!(std::io::Read::read(&mut twin, &mut [0; 1]), Ok(0))
     });
     assert!(closed.count() >= 8, "who was idle longest is closed");
+}
+
+#[test]
+fn connections_are_half_of_the_descriptors_by_default() {
+    let daemon = Setup::new().nofile(300).start();
+    let idle: Vec<_> = (0..200).map(|_| daemon.addr().connect().expect("it is accepted")).collect();
+    assert_eq!(daemon.put("/blob/ns/x", vec![1; 300_000]).status(), 200);
+    until("the bound is kept", PATIENCE, || daemon.stat("/connections") <= 150);
+    assert!(daemon.stat("/connections") >= 140, "and used");
+    drop(idle);
 }
 
 #[test]

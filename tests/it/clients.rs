@@ -1,6 +1,6 @@
 //! The real build tools against one daemon: what was built once is a remote hit after the tool has forgotten it.
 
-use crate::support::daemon::Setup;
+use crate::support::setup::Setup;
 use crate::support::tools::{Bazel, Moon, Run, Tool, Turbo};
 
 /// Builds cold, forgets, builds warm: every task exactly once, then every task from the cache.

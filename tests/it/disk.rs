@@ -6,9 +6,10 @@ use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use crate::support::daemon::{Daemon, Setup};
+use crate::support::daemon::Daemon;
 use crate::support::http::Answer;
 use crate::support::routes::{Entry, Route};
+use crate::support::setup::Setup;
 use crate::support::weed::{self, Keys, Weed};
 use crate::support::{PATIENCE, Rng, say, until};
 

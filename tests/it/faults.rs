@@ -6,11 +6,11 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use crate::support::daemon::Setup;
 use crate::support::fault::Fault;
 use crate::support::http::{Answer, Request};
 use crate::support::proxy::FaultProxy;
 use crate::support::routes::{Entry, Route};
+use crate::support::setup::Setup;
 use crate::support::weed::{self, BUCKET, Keys, Weed};
 use crate::support::{PATIENCE, Rng, say, until};
 

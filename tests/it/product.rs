@@ -8,11 +8,12 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use crate::support::daemon::{Daemon, Setup};
+use crate::support::daemon::Daemon;
 use crate::support::fault::{Fault, Plan};
 use crate::support::http::Request;
 use crate::support::proxy::FaultProxy;
 use crate::support::routes::{Entry, Route};
+use crate::support::setup::Setup;
 use crate::support::tools::{Bazel, Moon, Run, Tool, Turbo};
 use crate::support::weed::{self, Keys, Weed};
 use crate::support::{PATIENCE, Rng, until};

@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::support::daemon::Setup;
 use crate::support::fault::Fault;
 use crate::support::http::{Request, read_answer};
 use crate::support::process::Process;
 use crate::support::proxy::FaultProxy;
 use crate::support::routes::Route;
+use crate::support::setup::Setup;
 use crate::support::weed::{self, Keys, Weed};
 use crate::support::wire::Addr;
 use crate::support::{PATIENCE, Rng, free_addr, say, until};

@@ -1,33 +1,18 @@
-//! The daemon as users have it: the built binary as a process, its sockets, its log.
+//! The daemon as users have it: a process, its sockets, its commands, its log.
 
 use std::fs;
 use std::io::ErrorKind;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output, Stdio};
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
-use tempfile::TempDir;
 
 use super::http::{Answer, Request};
 use super::process::Process;
-use super::weed::Keys;
+use super::setup::Setup;
 use super::wire::Addr;
-use super::{PATIENCE, eventually, free_addr, until};
-
-/// How a daemon is started; the folder outlives every one of its processes.
-#[derive(Debug, Clone)]
-pub(crate) struct Setup {
-    home: Arc<TempDir>,
-    addr: SocketAddr,
-    config: String,
-    upstream: Option<String>,
-    /// A shell command that runs first, as root of a mount name space of the daemon's own. `$DIR` is its folder.
-    mounts: Option<String>,
-    nofile: Option<u64>,
-}
+use super::{PATIENCE, eventually};
 
 /// A daemon that answered once. Killed when dropped.
 #[derive(Debug)]
@@ -39,166 +24,23 @@ pub(crate) struct Daemon {
 /// One line of the access log. The daemon's own pages, which tests poll, are left out.
 #[derive(Debug, Clone)]
 pub(crate) struct Access {
+    #[expect(dead_code, reason = "shown when a test fails")]
     pub(crate) method: String,
+    #[expect(dead_code, reason = "shown when a test fails")]
     pub(crate) path: String,
     pub(crate) status: u16,
     /// From the request's head to the answer's first byte; `None` when it never came.
     pub(crate) first_byte: Option<Duration>,
 }
 
-// === impl Setup ===
-
-impl Setup {
-    /// A daemon with a folder of its own, no upstream, and the defaults that a test machine can afford.
-    pub(crate) fn new() -> Self {
-        let home = TempDir::new().expect("a temporary folder");
-        fs::create_dir(home.path().join("home")).expect("a temporary folder");
-        Self {
-            home: Arc::new(home),
-            addr: free_addr(),
-            config: String::new(),
-            upstream: None,
-            mounts: None,
-            nofile: None,
-        }
-    }
-
-    /// Adds lines to the configuration file.
-    #[must_use]
-    pub(crate) fn config(mut self, lines: &str) -> Self {
-        self.config.push_str(lines);
-        self.config.push('\n');
-        self
-    }
-
-    /// The upstream of every route.
-    #[must_use]
-    pub(crate) fn upstream(mut self, url: impl Into<String>) -> Self {
-        self.upstream = Some(url.into());
-        self
-    }
-
-    /// The upstream's keys, in a file that can be replaced while the daemon runs.
-    #[must_use]
-    pub(crate) fn keys(self, keys: &Keys) -> Self {
-        keys.write(&self.keys_path());
-        self
-    }
-
-    /// Runs `script` before the daemon, as root of a mount name space of its own.
-    #[must_use]
-    pub(crate) fn mounts(mut self, script: &str) -> Self {
-        self.mounts = Some(script.into());
-        self
-    }
-
-    /// How many descriptors it may have.
-    #[must_use]
-    pub(crate) fn nofile(mut self, count: u64) -> Self {
-        self.nofile = Some(count);
-        self
-    }
-
-    /// Where its keys are read from.
-    pub(crate) fn keys_path(&self) -> PathBuf {
-        self.home.path().join("keys")
-    }
-
-    /// `--dir`: cache and state lie below it.
-    pub(crate) fn dir(&self) -> PathBuf {
-        self.home.path().join("dir")
-    }
-
-    /// A second TCP-less way in.
-    pub(crate) fn unix_path(&self) -> PathBuf {
-        self.home.path().join("tools.sock")
-    }
-
-    fn log_path(&self) -> PathBuf {
-        self.home.path().join("log")
-    }
-
-    /// The binary with a clean environment.
-    fn binary(&self) -> Command {
-        self.wrapped(env!("CARGO_BIN_EXE_larder"))
-    }
-
-    /// `program` with a clean environment, after the setup's limits and mounts.
-    fn wrapped(&self, program: &str) -> Command {
-        let mut command = match (&self.mounts, self.nofile) {
-            (None, None) => Command::new(program),
-            (mounts, nofile) => {
-                let mut script = String::from("set -e\nmkdir -p \"$DIR\"\n");
-                if let Some(count) = nofile {
-                    script.push_str(&format!("ulimit -n {count}\n"));
-                }
-                script.push_str(mounts.as_deref().unwrap_or_default());
-                script.push_str("\nexec \"$@\"");
-                let mut command = Command::new(if mounts.is_some() { "unshare" } else { "sh" });
-                if mounts.is_some() {
-                    command.arg("--mount");
-                    command.args((!rustix::process::geteuid().is_root()).then_some("--map-root-user"));
-                    command.arg("sh");
-                }
-                command.args(["-c", &script, "sh", program]);
-                command
-            }
-        };
-        command
-            .env_clear()
-            .env("PATH", format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default()))
-            .env("HOME", self.home.path().join("home"))
-            .env("DIR", self.dir());
-        command
-    }
-
-    /// `larder serve` as a command not yet run.
-    pub(crate) fn serve(&self) -> Command {
-        let config = self.home.path().join("larder.toml");
-        fs::write(&config, &self.config).expect("a temporary file");
-        let mut command = self.binary();
-        command
-            .env("LARDER_LOG", "info,larder::access=debug")
-            .arg("serve")
-            .arg("--config")
-            .arg(config)
-            .arg("--dir")
-            .arg(self.dir())
-            .args(["--listen", &self.addr.to_string()])
-            .arg("--listen")
-            .arg(format!("unix:{}", self.unix_path().display()));
-        if let Some(upstream) = &self.upstream {
-            let mut upstream = upstream.clone();
-            if self.keys_path().exists() {
-                upstream.push_str(&format!("&credentials={}", self.keys_path().display()));
-            }
-            command.args(["--upstream", &upstream]);
-        }
-        command
-    }
-
-    /// Whether a shell command succeeds after the setup's mounts.
-    pub(crate) fn shell_in_mounts(&self, script: &str) -> bool {
-        let status = self.wrapped("sh").args(["-c", script]).stdin(Stdio::null()).status();
-        status.is_ok_and(|status| status.success())
-    }
-
-    /// Starts it and waits until it is ready.
-    #[track_caller]
-    pub(crate) fn start(&self) -> Daemon {
-        let process = Process::spawn(&mut self.serve(), &self.log_path());
-        let mut daemon = Daemon { setup: self.clone(), process };
-        until("the daemon is ready", PATIENCE, || {
-            assert!(daemon.process.runs(), "the daemon ended at its start:\n{}", daemon.process.said());
-            Request::get("/-/readyz").send(&daemon.addr()).is_ok_and(|answer| answer.status() == 200)
-        });
-        daemon
-    }
-}
-
 // === impl Daemon ===
 
 impl Daemon {
+    /// A daemon whose readiness was seen.
+    pub(super) fn new(setup: Setup, process: Process) -> Self {
+        Self { setup, process }
+    }
+
     pub(crate) fn setup(&self) -> &Setup {
         &self.setup
     }
@@ -224,10 +66,6 @@ impl Daemon {
 
     pub(crate) fn id(&self) -> u32 {
         self.process.id()
-    }
-
-    pub(crate) fn runs(&mut self) -> bool {
-        self.process.runs()
     }
 
     /// One request by TCP. A connection that breaks before the head of an answer is an answer without a status.
@@ -313,8 +151,7 @@ impl Daemon {
 
     /// A command of the binary against this daemon.
     pub(crate) fn cli(&self, arguments: &[&str]) -> Output {
-        let setup = Setup { mounts: None, nofile: None, ..self.setup.clone() };
-        let mut command = setup.binary();
+        let mut command = self.setup.plain();
         command.args(arguments).arg("--dir").arg(self.setup.dir()).stdin(Stdio::null());
         command.output().expect("the binary starts")
     }

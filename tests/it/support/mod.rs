@@ -10,6 +10,7 @@ pub(crate) mod http;
 pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod routes;
+pub(crate) mod setup;
 pub(crate) mod tools;
 pub(crate) mod weed;
 pub(crate) mod wire;
@@ -98,11 +99,6 @@ impl Rng {
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
         self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    /// A number below `end`.
-    pub(crate) fn below(&mut self, end: u64) -> u64 {
-        (self.next() >> 16) % end
     }
 
     /// Bytes that don't compress.

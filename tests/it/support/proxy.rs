@@ -27,7 +27,6 @@ pub(crate) struct FaultProxy {
 /// One request as the proxy saw it.
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
-    pub(crate) at: Instant,
     pub(crate) method: String,
     pub(crate) target: String,
 }
@@ -207,11 +206,7 @@ impl Shared {
         let mut reader = BufReader::new(client.try_clone()?);
         while let Some(request) = Head::read(&mut reader)? {
             let (method, target) = request.words();
-            self.seen.lock().push(Seen {
-                at: Instant::now(),
-                method: method.to_owned(),
-                target: target.to_owned(),
-            });
+            self.seen.lock().push(Seen { method: method.to_owned(), target: target.to_owned() });
             let (fault, epoch) = self.fault_for(&request);
             if let Some(answer) = fault.answer(&request) {
                 read_body(&mut reader, request.request_framing(), |_| Ok(()))?;

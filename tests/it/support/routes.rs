@@ -29,15 +29,6 @@ pub(crate) struct Entry {
 impl Route {
     pub(crate) const ALL: [Self; 4] = [Self::Ac, Self::Cas, Self::Turbo, Self::Blob];
 
-    /// The name of its counters in `/-/stats`.
-    pub(crate) const fn protocol(self) -> &'static str {
-        match self {
-            Self::Ac | Self::Cas => "bazel",
-            Self::Turbo => "turborepo",
-            Self::Blob => "blob",
-        }
-    }
-
     /// An entry of `len` bytes that nothing else in the test has.
     pub(crate) fn entry(self, rng: &mut Rng, len: usize) -> Entry {
         let mut body = rng.bytes(len);
