@@ -5,7 +5,7 @@ import statistics
 import time
 
 from . import drive
-from .servers import Larder, Origin
+from .servers import NO_MEMORY, Larder, Origin
 from .table import Line, verdict
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
@@ -72,7 +72,7 @@ def connection_count(origin):
 def start(plan):
     """Start to the first hit, of the entry written first, and what an entry costs in memory."""
     entries, starts = plan.of(1_000_000, 100_000), plan.of(5, 2)
-    larder = Larder(plan.folder("start"), memory="0 B").start()
+    larder = Larder(plan.folder("start"), **NO_MEMORY).start()
     empty_bytes = resting_bytes(larder)
     drive.put(larder, entries, 64)
     grown_bytes = resting_bytes(larder)

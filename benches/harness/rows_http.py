@@ -1,7 +1,7 @@
 """Rows that compare: GET from memory, GET from disk, PUT, each against the control or nginx in the same run."""
 
 from . import drive
-from .servers import Control, Larder, Nginx
+from .servers import NO_MEMORY, Control, Larder, Nginx
 from .table import Bound, rate_line
 
 KIB, MIB = 1 << 10, 1 << 20
@@ -35,7 +35,7 @@ def disk(plan):
         ("1 MiB", MIB, 500, 1.0, 1.0),
         ("64 MiB", 64 * MIB, 8, 0.9, 1.0),
     ):
-        subjects = start(plan, f"disk-{size}", {"memory": "0 B"}, control=False)
+        subjects = start(plan, f"disk-{size}", NO_MEMORY, control=False)
         for server in subjects.values():
             drive.put(server, names, size)
             drive.get(server, names, names)

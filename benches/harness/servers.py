@@ -5,6 +5,7 @@ import atexit
 import json
 import os
 import pathlib
+import resource
 import signal
 import socket
 import subprocess
@@ -16,6 +17,10 @@ TICKS = os.sysconf("SC_CLK_TCK")
 START_SECONDS_MAX = 60
 STOP_SECONDS_MAX = 60
 WORKERS = len(os.sched_getaffinity(0))
+OPEN_FILES_MAX = min(resource.getrlimit(resource.RLIMIT_NOFILE)[1], 100_000)
+
+# Larder's settings for a row in which its memory tier has no part.
+NO_MEMORY = {"memory": "0 B", "memory_entry_max": "0 B"}
 
 _running = []
 
@@ -184,6 +189,7 @@ daemon off;
 pid {self.folder}/nginx.pid;
 error_log {self.folder}/nginx.log warn;
 worker_processes {WORKERS};
+worker_rlimit_nofile {OPEN_FILES_MAX};
 {"user root;" if os.geteuid() == 0 else ""}
 events {{ worker_connections 1024; }}
 http {{
@@ -194,7 +200,7 @@ http {{
   tcp_nodelay on;
   keepalive_timeout 1h;
   keepalive_requests 1000000000;
-  open_file_cache max=100000 inactive=1h;
+  open_file_cache max={OPEN_FILES_MAX * 3 // 4} inactive=1h;
   open_file_cache_valid 1h;
   client_max_body_size 0;
   client_body_temp_path {self.folder}/body;
