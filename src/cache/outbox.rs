@@ -134,11 +134,10 @@ impl Queue {
         let mut rows = self.rows.lock();
         let first = (tag, Generation(0));
         let last = (tag, Generation(u64::MAX));
-        let row = rows
-            .waiting
-            .range(first..=last)
-            .map(|(_, row)| *row)
-            .find(|row| !rows.uploading.contains_key(&(tag, row.id)) && !skipped.contains(&row.generation))?;
+        let row =
+            rows.waiting.range(first..=last).map(|(_, row)| *row).find(|row| {
+                !rows.uploading.contains_key(&(tag, row.id)) && !skipped.contains(&row.generation)
+            })?;
         rows.waiting.remove(&(tag, row.generation));
         rows.newest.remove(&(tag, row.id));
         rows.uploading.insert((tag, row.id), row);

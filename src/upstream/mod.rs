@@ -32,6 +32,7 @@ use crate::key::ObjectName;
 mod breaker;
 mod credentials;
 mod folder;
+mod judge;
 mod location;
 mod object;
 mod probe;

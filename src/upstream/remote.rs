@@ -6,29 +6,25 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
 use tokio::sync::watch;
-use tokio_util::task::AbortOnDropHandle;
 
 use super::breaker::{Breaker, State};
 use super::folder::Folder;
+use super::judge::Inner;
 use super::location::{Location, Place};
 use super::object::S3;
 use super::probe::{self, Wake};
 use super::pump::pump;
 use super::runtime::{Runtime, Spawner};
 use super::{
-    Credentials, Direction, Failure, Fault, GetOptions, Got, Listed, Looked, Object, PutDone, PutOptions,
-    Signal, Source, Upstream,
+    Credentials, Direction, Failure, GetOptions, Got, Listed, Looked, Object, PutDone, PutOptions, Source,
+    Upstream,
 };
 use crate::error::{Error, Result};
 use crate::key::{ObjectName, UpstreamId};
-
-/// So many reads denied one by one, and none answered: the keys may read nothing at all.
-const DENIED_READS_TOLD: u32 = 16;
 
 /// What a [`Remote`] is made of.
 #[derive(Debug, Clone)]
@@ -58,24 +54,6 @@ pub struct RemoteSettings {
 #[derive(Clone)]
 pub struct Remote {
     inner: Arc<Inner>,
-}
-
-struct Inner {
-    settings: RemoteSettings,
-    tag: u64,
-    store: Arc<dyn Upstream>,
-    spawner: Spawner,
-    read: Arc<Breaker>,
-    write: Arc<Breaker>,
-    changes: watch::Sender<u64>,
-    wake: Wake,
-    /// A write has succeeded: what the last process left half done is being finished.
-    recovered: AtomicBool,
-    /// A read was answered with yes or no.
-    answered: AtomicBool,
-    denied_reads: AtomicU32,
-    /// Ended with the last clone.
-    _probers: [AbortOnDropHandle<Option<()>>; 2],
 }
 
 /// The states of both directions.
@@ -323,86 +301,5 @@ impl Remote {
 impl fmt::Debug for Remote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Remote").field("settings", &self.inner.settings).finish_non_exhaustive()
-    }
-}
-
-// === impl Inner ===
-
-impl Inner {
-    /// The head of an answer is due within `first_byte`: later it counts as a deadline, for the breaker. The call
-    /// itself goes on until `stall`, because who waits behind (a fill, a check) still has a use for it.
-    async fn in_time<T>(&self, call: BoxFuture<'_, Result<T, Fault>>) -> Result<T, Fault> {
-        let (due, last) = (self.settings.first_byte, self.settings.stall.max(self.settings.first_byte));
-        let late = |after: Duration| {
-            let words = format!("no answer within {} ms", after.as_millis());
-            Fault::state(Signal::Deadline, words)
-        };
-        let mut call = call;
-        match tokio::time::timeout(due, &mut call).await {
-            Ok(answer) => answer,
-            Err(_) => {
-                self.read.failed(&late(due), None);
-                tokio::time::timeout(last - due, call).await.unwrap_or_else(|_| Err(late(last)))
-            }
-        }
-    }
-
-    /// Tells the breaker of the head of an answer to a read.
-    fn judge_read<T>(
-        &self,
-        answer: Result<T, Fault>,
-        is_denied: impl FnOnce(&T) -> bool,
-    ) -> Result<T, Failure> {
-        match &answer {
-            Ok(got) => {
-                self.read.answered();
-                self.count_denied(is_denied(got));
-            }
-            Err(fault) => self.failed(&self.read, fault, None),
-        }
-        answer.map_err(|fault| fault.failure)
-    }
-
-    fn failed(&self, breaker: &Breaker, fault: &Fault, name: Option<&ObjectName>) {
-        breaker.failed(fault, name);
-        if fault.signal == Signal::Deadline {
-            // Who is silent may be gone: what is idle beside it is not to be the next call's deadline.
-            self.store.disconnect();
-        }
-    }
-
-    fn judge_write<T>(&self, done: Result<T, Fault>, name: Option<&ObjectName>) -> Result<T, Failure> {
-        match &done {
-            Ok(_) => {
-                self.write.success();
-                if !self.recovered.swap(true, Ordering::Relaxed) {
-                    let store = Arc::clone(&self.store);
-                    self.spawner.detach(async move { store.recover().await });
-                }
-            }
-            Err(fault) => self.failed(&self.write, fault, name),
-        }
-        done.map_err(|fault| fault.failure)
-    }
-
-    /// S3 denies reads of absent objects to keys without ListBucket. Keys that may read nothing look the same, one
-    /// by one; said once.
-    fn count_denied(&self, denied: bool) {
-        if !denied {
-            self.answered.store(true, Ordering::Relaxed);
-        } else if !self.answered.load(Ordering::Relaxed)
-            && self.denied_reads.fetch_add(1, Ordering::Relaxed) + 1 == DENIED_READS_TOLD
-        {
-            tracing::warn!(
-                upstream = self.settings.name,
-                "every read is denied so far: if objects are there, give the keys the right to read them"
-            );
-        }
-    }
-
-    fn nudge(&self) {
-        self.store.disconnect();
-        self.read.nudge();
-        self.write.nudge();
     }
 }
