@@ -33,7 +33,7 @@ struct Rows {
     waiting: BTreeMap<(QueueTag, Generation), Queued>,
     /// The newest waiting generation of a key.
     newest: HashMap<(QueueTag, EntryId), Generation>,
-    uploading: HashSet<(QueueTag, EntryId)>,
+    uploading: HashMap<(QueueTag, EntryId), Queued>,
     /// Waiting, uploading and reserved.
     bytes: u64,
     entries: u64,
@@ -138,10 +138,10 @@ impl Queue {
             .waiting
             .range(first..=last)
             .map(|(_, row)| *row)
-            .find(|row| !rows.uploading.contains(&(tag, row.id)) && !skipped.contains(&row.generation))?;
+            .find(|row| !rows.uploading.contains_key(&(tag, row.id)) && !skipped.contains(&row.generation))?;
         rows.waiting.remove(&(tag, row.generation));
         rows.newest.remove(&(tag, row.id));
-        rows.uploading.insert((tag, row.id));
+        rows.uploading.insert((tag, row.id), row);
         Some(row)
     }
 
@@ -176,7 +176,7 @@ impl Queue {
     /// Whether an entry waits, or is on its way, to this upstream.
     pub(super) fn holds(&self, tag: QueueTag, id: EntryId) -> bool {
         let rows = self.rows.lock();
-        rows.newest.contains_key(&(tag, id)) || rows.uploading.contains(&(tag, id))
+        rows.newest.contains_key(&(tag, id)) || rows.uploading.contains_key(&(tag, id))
     }
 
     /// Whether the same entry is also queued for another upstream.
@@ -190,10 +190,10 @@ impl Queue {
         (rows.entries, rows.bytes)
     }
 
-    /// The first rows in the order in which they wait.
+    /// The first rows in the order in which they came, those on their way included.
     pub(super) fn first(&self, limit: usize) -> Vec<Queued> {
         let rows = self.rows.lock();
-        let mut first: Vec<Queued> = rows.waiting.values().copied().collect();
+        let mut first: Vec<Queued> = rows.waiting.values().chain(rows.uploading.values()).copied().collect();
         first.sort_by_key(|row| row.generation);
         first.truncate(limit);
         first

@@ -192,16 +192,18 @@ impl Breaker {
         }
     }
 
-    /// Opens it, or says why it is open now. A new reason for the same word is shown, not announced.
+    /// Opens it, or says why it is open now.
     fn open(&self, inner: &mut Inner, word: Word, reason: &str) {
         let same = inner.word == word;
         let since = if same { inner.since } else { SystemTime::now() };
         let words: Arc<str> =
             format!("{} {} since {}: {reason}", self.direction.name(), word.name(), local_time(since)).into();
-        if same {
-            inner.words = words;
-        } else {
+        if !same {
             self.change(inner, word, words);
+        } else if inner.words != words {
+            tracing::info!(upstream = &*self.upstream, "{words}");
+            inner.words = words;
+            self.changes.send_modify(|count| *count += 1);
         }
     }
 
@@ -225,7 +227,6 @@ fn local_time(time: SystemTime) -> String {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may")]
 mod tests {
     use super::*;
 

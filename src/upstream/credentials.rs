@@ -208,7 +208,6 @@ fn parse(text: &str, profile: &str) -> Result<Keys, &'static str> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may")]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
     use std::path::Path;

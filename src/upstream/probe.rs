@@ -132,7 +132,6 @@ fn asleep_ms() -> u64 {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may")]
 mod tests {
     use futures_util::future::BoxFuture;
     use tokio::sync::{mpsc, watch};

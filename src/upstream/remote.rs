@@ -329,13 +329,22 @@ impl fmt::Debug for Remote {
 // === impl Inner ===
 
 impl Inner {
-    /// The head of an answer is due within `first_byte`.
+    /// The head of an answer is due within `first_byte`: later it counts as a deadline, for the breaker. The call
+    /// itself goes on until `stall`, because who waits behind (a fill, a check) still has a use for it.
     async fn in_time<T>(&self, call: BoxFuture<'_, Result<T, Fault>>) -> Result<T, Fault> {
-        let deadline = self.settings.first_byte;
-        tokio::time::timeout(deadline, call).await.unwrap_or_else(|_| {
-            let words = format!("no answer within {} ms", deadline.as_millis());
-            Err(Fault::state(Signal::Deadline, words))
-        })
+        let (due, last) = (self.settings.first_byte, self.settings.stall.max(self.settings.first_byte));
+        let late = |after: Duration| {
+            let words = format!("no answer within {} ms", after.as_millis());
+            Fault::state(Signal::Deadline, words)
+        };
+        let mut call = call;
+        match tokio::time::timeout(due, &mut call).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                self.read.failed(&late(due), None);
+                tokio::time::timeout(last - due, call).await.unwrap_or_else(|_| Err(late(last)))
+            }
+        }
     }
 
     /// Tells the breaker of the head of an answer to a read.

@@ -72,7 +72,6 @@ fn read(path: &Path) -> Option<Upload> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may")]
 mod tests {
     use super::*;
 

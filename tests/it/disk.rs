@@ -72,7 +72,7 @@ fn right(answer: &Answer, entry: &Entry) -> bool {
 
 /// Not a clean wrong answer: right, a miss, or broken off.
 fn not_wrong(answer: &Answer, entry: &Entry) -> bool {
-    right(answer, entry) || answer.status() == 404 || (answer.status() == 200 && answer.broken.is_some())
+    right(answer, entry) || answer.status() == 404 || answer.broken.is_some()
 }
 
 /// Entries of every route and both sizes.

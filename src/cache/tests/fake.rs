@@ -30,7 +30,7 @@ pub(crate) const BLOB: Space =
     Space::new("blob", Naming::Mutable { max_age: Duration::from_secs(60) }, Layout::Namespaced);
 /// A space whose names don't, with a sibling.
 pub(crate) const TURBO: Space =
-    Space::new("turborepo", Naming::Immutable, Layout::Verbatim).with_sibling("artifacttag", "-tag");
+    Space::new("turborepo", Naming::Immutable, Layout::Verbatim).with_sibling("artifacttag", ".tag");
 
 #[derive(Debug, Clone)]
 pub(crate) struct FakeObject {

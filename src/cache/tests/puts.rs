@@ -53,12 +53,12 @@ async fn attributes_and_siblings_survive_upstream() {
     let attrs = Attrs::new([("artifacttag".into(), "sig".into()), ("artifactduration".into(), "7".into())]);
     bench.put_with(&named(TURBO, "team/0123"), b"body", attrs.expect("valid")).await;
     bench.drained().await;
-    assert_eq!(bench.fake.body("team/0123-tag"), Some(Bytes::from_static(b"sig")));
+    assert_eq!(bench.fake.body("team/0123.tag"), Some(Bytes::from_static(b"sig")));
     let hit = bench.beside().hit(&named(TURBO, "team/0123")).await.expect("a hit");
     assert_eq!(hit.meta.attrs.get("artifactduration"), Some("7"));
     assert_eq!(hit.meta.attrs.get("artifacttag"), Some("sig"));
     bench.fake.set("team/4567", "theirs");
-    bench.fake.set("team/4567-tag", "their sig");
+    bench.fake.set("team/4567.tag", "their sig");
     let hit = bench.hit(&named(TURBO, "team/4567")).await.expect("a hit");
     assert_eq!(hit.meta.attrs.get("artifacttag"), Some("their sig"));
 }

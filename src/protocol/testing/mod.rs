@@ -17,6 +17,7 @@ use hyper::{HeaderMap, Request, StatusCode};
 use super::http::{Answer, Incoming};
 use super::{Context, Settings, bazel as bazel_http, blob as blobs, turborepo as turbo};
 use crate::cache::{self, Cache, Parts};
+use crate::error::Error;
 use crate::key::{Namespace, Owner, Scope};
 use crate::stats::{Shed, Stats};
 use crate::store::{self, Generations, Role, Store};
@@ -77,30 +78,35 @@ impl Desk {
         let path = request.uri().path();
         let path = percent_encoding::percent_decode_str(path).decode_utf8().expect("text").into_owned();
         let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
-        let scope = |namespace: &[&str]| Scope {
-            owner: Owner(0),
-            namespace: Namespace::parse(&namespace.join("/")).expect("a namespace"),
-            upstream: None,
+        let scope = |namespace: &[&str]| {
+            let namespace = Namespace::parse(&namespace.join("/"))?;
+            Ok::<_, Error>(Scope { owner: Owner(0), namespace, upstream: None })
         };
         if let Some((namespace, route)) = blobs::Route::parse(&segments) {
-            let scope = scope(&segments[namespace]);
-            return Some(match self.blob.answer_now(&scope, &route, &request) {
-                Some(answer) => answer,
-                None => self.blob.answer(&scope, route, request).await,
+            return Some(match scope(&segments[namespace]) {
+                Ok(scope) => match self.blob.answer_now(&scope, &route, &request) {
+                    Some(answer) => answer,
+                    None => self.blob.answer(&scope, route, request).await,
+                },
+                Err(error) => self.blob.refuse_request(&error, request).await,
             });
         }
         if let Some((namespace, route)) = turbo::Route::parse(&segments) {
-            let scope = scope(&segments[namespace]);
-            return Some(match self.turborepo.answer_now(&scope, &route, &request) {
-                Some(answer) => answer,
-                None => self.turborepo.answer(&scope, route, request).await,
+            return Some(match scope(&segments[namespace]) {
+                Ok(scope) => match self.turborepo.answer_now(&scope, &route, &request) {
+                    Some(answer) => answer,
+                    None => self.turborepo.answer(&scope, route, request).await,
+                },
+                Err(error) => self.turborepo.refuse_request(&error, request).await,
             });
         }
         let (namespace, route) = bazel_http::Route::parse(&segments)?;
-        let scope = scope(&segments[namespace]);
-        Some(match self.bazel.answer_now(&scope, &route, &request) {
-            Some(answer) => answer,
-            None => self.bazel.answer(&scope, route, request).await,
+        Some(match scope(&segments[namespace]) {
+            Ok(scope) => match self.bazel.answer_now(&scope, &route, &request) {
+                Some(answer) => answer,
+                None => self.bazel.answer(&scope, route, request).await,
+            },
+            Err(error) => self.bazel.refuse_request(&error, request).await,
         })
     }
 

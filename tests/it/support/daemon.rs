@@ -1,6 +1,7 @@
 //! The daemon as users have it: the built binary as a process, its sockets, its log.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output, Stdio};
@@ -229,14 +230,17 @@ impl Daemon {
         self.process.runs()
     }
 
-    /// One request by TCP.
+    /// One request by TCP. A connection that breaks before the head of an answer is an answer without a status.
     ///
     /// # Panics
-    /// When nothing that is HTTP comes back.
+    /// When there is no connection, or what comes back is not HTTP.
     #[track_caller]
     pub(crate) fn send(&self, request: Request) -> Answer {
         match request.send(&self.addr()) {
             Ok(answer) => answer,
+            Err(error) if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset) => {
+                Answer::broken(error.kind())
+            }
             Err(error) => panic!("no answer to {request:?}: {error}\n{}", self.log_tail()),
         }
     }
@@ -302,7 +306,7 @@ impl Daemon {
     /// Waits until everything is upstream, by the user's own command.
     #[track_caller]
     pub(crate) fn flush(&self) {
-        let output = self.cli(&["flush"]);
+        let output = self.cli(&["flush", "--timeout", "60 s"]);
         assert!(output.status.success(), "flush: {output:?}\n{}", self.log_tail());
         assert_eq!(self.queued(), 0, "after flush");
     }

@@ -131,6 +131,12 @@ impl Request {
 // === impl Answer ===
 
 impl Answer {
+    /// What a connection that ended without a word amounts to.
+    pub(crate) fn broken(by: io::ErrorKind) -> Self {
+        let head = Head { line: String::new(), headers: Vec::new() };
+        Self { head, body: Vec::new(), broken: Some(by), first_byte: Duration::ZERO }
+    }
+
     pub(crate) fn status(&self) -> u16 {
         self.head.status()
     }

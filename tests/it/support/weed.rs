@@ -70,10 +70,12 @@ impl Weed {
             command.arg(format!("-{name}.port={}", ports[0])).arg(format!("-{name}.port.grpc={}", ports[1]));
         }
         self.process = Some(Process::spawn(&mut command, &self.folder.path().join("weed.log")));
-        let addr = Addr::Tcp(self.addr());
-        // Before its bucket is there it answers 404 or nothing; to a stranger then, 403.
+        let (s3, filer) = (Addr::Tcp(self.addr()), Addr::Tcp(loopback(self.ports[6])));
+        // Strangers are refused before the bucket is made; the filer, which knows no keys, shows when it is there.
         until("weed has its bucket", PATIENCE, || {
-            Request::get(format!("/{BUCKET}")).send(&addr).is_ok_and(|answer| answer.status() == 403)
+            let status = |addr, path: &str| Request::get(path).send(addr).map(|answer| answer.status()).ok();
+            status(&filer, &format!("/buckets/{BUCKET}/?limit=1")) == Some(200)
+                && status(&s3, &format!("/{BUCKET}")) == Some(403)
         });
     }
 
@@ -83,8 +85,12 @@ impl Weed {
     }
 
     pub(crate) fn addr(&self) -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], self.ports[0]))
+        loopback(self.ports[0])
     }
+}
+
+fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
 }
 
 /// The upstream URL of the bucket, or of a part of it, behind `addr`.

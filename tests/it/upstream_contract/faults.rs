@@ -174,13 +174,7 @@ fn keys_that_stop_working_are_named_and_a_new_file_is_enough() {
 
 /// Waits until writes are refused in these words, by the probes that go by themselves.
 async fn becomes_worded(remote: &Remote, part: &str) {
-    let wait = async {
-        while !remote.states().write.words.contains(part) {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    let patience = tokio::time::timeout(crate::support::PATIENCE, wait).await;
-    assert!(patience.is_ok(), "waited in vain for {part}: {:?}", remote.states());
+    becomes(remote, part, |remote| remote.states().write.words.contains(part)).await;
 }
 
 #[test]
