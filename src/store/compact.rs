@@ -18,12 +18,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::file::unlink;
+use super::footer::{Row, Rows};
 use super::index::{Place, Slot};
 use super::inner::Inner;
 use super::ledger::Worst;
 use super::log::{Active, Tail, Unplaced};
 use super::record::{self, HEADER_LEN, Head, QUEUED, What};
-use super::segment::{Row, Rows, Segment};
+use super::segment::Segment;
 use super::{Generation, QueueTag, disk};
 use crate::error::{Error, Kind, Result};
 use crate::key::EntryId;

@@ -14,10 +14,10 @@
 use std::collections::HashMap;
 
 use super::evict::{Protected, Tickets};
+use super::footer::{ROW_LEN, Row};
 use super::ledger::Segments;
 use super::order::Slots;
 use super::record::{LARGE, QUEUED, What};
-use super::segment::{ROW_LEN, Row};
 use super::{Generation, QueueTag, Queued};
 use crate::key::EntryId;
 
@@ -256,6 +256,11 @@ impl Index {
     }
 
     // === replay ===
+
+    /// These ids come next.
+    pub(super) fn warm(&self, ids: impl Iterator<Item = EntryId>) {
+        self.slots.warm(ids);
+    }
 
     /// Applies a row. Rows come by tick.
     pub(super) fn replay(&mut self, row: &Row, holder: u32) {

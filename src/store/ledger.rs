@@ -11,9 +11,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
+use super::footer::{ROW_LEN, Row, Rows};
 use super::index::Place;
 use super::record::{HEAD_LEN, TOUCH_LEN, What};
-use super::segment::{ROW_LEN, Row, Rows, Segment};
+use super::segment::Segment;
 
 /// What a tombstone costs.
 const FACT_COST: u64 = (HEAD_LEN + ROW_LEN - 8) as u64;

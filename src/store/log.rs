@@ -12,9 +12,10 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::disk;
 use super::file::Folders;
+use super::footer::{Row, Rows};
 use super::index::{Index, Place};
 use super::record::{self, HEADER_LEN, Head, RECORD_BYTES_MAX, What};
-use super::segment::{ROWS_MAX, Row, Rows, Segment};
+use super::segment::{ROWS_MAX, Segment};
 use super::sync::Syncer;
 use crate::error::{Error, Kind, Result};
 

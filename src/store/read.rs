@@ -15,8 +15,9 @@ use bytes::Bytes;
 
 use super::index::{Place, Slot};
 use super::inner::Inner;
+use super::parse::{self, Put};
 use super::quarantine::Damaged;
-use super::record::{self, DELETED, LARGE, Put};
+use super::record::{DELETED, LARGE, What};
 use super::segment::Segment;
 use super::{Found, Generation, QueueTag, Stored};
 use crate::error::{Error, Result};
@@ -61,7 +62,7 @@ impl Inner {
             };
             let Some((slot, segment)) = found else { return Ok(None) };
             let bytes = self.read_record(&segment, slot.place).await?;
-            let parsed = record::check(&bytes, segment.salt, slot.place.offset.into());
+            let parsed = parse::check(&bytes, segment.salt, slot.place.offset.into());
             let Some(put) = parsed.and_then(|checked| checked.put()).filter(|put| put.head.id == id) else {
                 self.set_aside(id, slot.generation, Damaged::Record(bytes)).await;
                 return Ok(None);
@@ -113,9 +114,9 @@ impl Inner {
         };
         let Some((place, segment)) = found else { return Ok(None) };
         let bytes = self.read_record(&segment, place).await?;
-        let Some(checked) = record::check(&bytes, segment.salt, place.offset.into()) else { return Ok(None) };
+        let Some(checked) = parse::check(&bytes, segment.salt, place.offset.into()) else { return Ok(None) };
         Ok(match checked.what {
-            record::What::Put => checked.put().and_then(|put| put.record.queue).map(|(_, object)| object),
+            What::Put => checked.put().and_then(|put| put.record.queue).map(|(_, object)| object),
             _ => checked.object(),
         })
     }

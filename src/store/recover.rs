@@ -12,11 +12,13 @@ use std::sync::atomic::Ordering;
 
 use super::Generation;
 use super::file::{list, unlink};
+use super::footer::{Row, Rows};
 use super::inner::Inner;
 use super::log::Active;
 use super::record::What;
-use super::segment::{Loaded, ROWS_MAX, Rows, Segment, number_of};
+use super::segment::{Loaded, ROWS_MAX, Segment, number_of};
 use crate::error::Kind;
+use crate::key::EntryId;
 
 /// What is applied to the index, in the order of ticks. The order is an array of its own, because the rows are large.
 #[derive(Debug, Clone, Copy)]
@@ -25,6 +27,13 @@ struct Event {
     segment: u32,
     /// Rows first, then touches.
     position: u32,
+}
+
+/// What an event is.
+#[derive(Debug)]
+enum Said {
+    Row(Row),
+    Touch(EntryId, u64),
 }
 
 // === impl Inner ===
@@ -146,14 +155,16 @@ impl Inner {
             footer.rows().for_each(|row| index.segments.wrote(&row, segment.number));
             index.segments.wrote_touches(footer.counts().1, segment.number);
         }
-        for Event { segment, position, .. } in events {
-            let Loaded { segment, footer, .. } = &loaded[segment as usize];
-            let position = position as usize;
-            match footer.row(position) {
-                Some(row) => index.replay(&row, segment.number),
-                None => {
-                    let touch = footer.touch(position - footer.counts().0);
-                    touch.into_iter().for_each(|(id, tick)| index.replay_touch(id, tick));
+        /// So many at a time: more than the processor can have under way.
+        const WARM: usize = 64;
+        let mut said = Vec::with_capacity(WARM);
+        for events in events.chunks(WARM) {
+            said.extend(events.iter().filter_map(|event| event.said(loaded)));
+            index.warm(said.iter().map(|(_, said)| said.id()));
+            for (segment, said) in said.drain(..) {
+                match said {
+                    Said::Row(row) => index.replay(&row, segment),
+                    Said::Touch(id, tick) => index.replay_touch(id, tick),
                 }
             }
         }
@@ -178,5 +189,29 @@ impl Inner {
     fn leave_segment(&self, number: u32, error: &crate::error::Error) {
         tracing::error!(%error, "a segment of the log can't be read");
         self.index.lock().segments.add_unreadable(number);
+    }
+}
+
+// === impl Event ===
+
+impl Event {
+    /// What it is, and in which segment.
+    fn said(&self, loaded: &[Loaded]) -> Option<(u32, Said)> {
+        let Loaded { segment, footer, .. } = &loaded[self.segment as usize];
+        let position = self.position as usize;
+        let said = match footer.row(position) {
+            Some(row) => Said::Row(row),
+            None => footer.touch(position - footer.counts().0).map(|(id, tick)| Said::Touch(id, tick))?,
+        };
+        Some((segment.number, said))
+    }
+}
+
+impl Said {
+    fn id(&self) -> EntryId {
+        match self {
+            Self::Row(row) => row.id,
+            Self::Touch(id, _) => *id,
+        }
     }
 }

@@ -21,17 +21,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::record::{self, FORMAT, HEAD_LEN, HEADER_LEN, Head, Reader, TOUCH_LEN, What, crc32c};
-use super::{Generation, QueueTag, disk};
+use super::disk;
+use super::footer::{Footer, ROW_LEN, Rows, TRAILER_LEN, parse_trailer};
+use super::parse::{self, Reader};
+use super::record::{FORMAT, HEADER_LEN, TOUCH_LEN, crc32c};
 use crate::error::{Error, Kind, Result};
-use crate::key::EntryId;
 
 const MAGIC: &[u8; 8] = b"LARDERSG";
-const END_MAGIC: &[u8; 8] = b"LARDEREN";
 const SEGMENT_HEADER_LEN: usize = 32;
-/// Bytes of a row.
-pub(super) const ROW_LEN: usize = 64;
-const TRAILER_LEN: usize = 32;
 
 /// A segment is sealed at this many rows, whatever its size: bounds the memory that the tail's rows take (8 MiB) and
 /// what a scan after a kill has to apply.
@@ -47,40 +44,6 @@ pub(super) struct Segment {
     pub(super) path: PathBuf,
     /// What it was compacted from.
     pub(super) from: Vec<u32>,
-}
-
-/// What a footer says of one record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Row {
-    pub(super) id: EntryId,
-    pub(super) generation: Generation,
-    pub(super) tick: u64,
-    /// Length of the body.
-    pub(super) body: u64,
-    /// Of the queue.
-    pub(super) tag: QueueTag,
-    /// The segment with the bytes that this makes dead, 0 for none.
-    pub(super) segment: u32,
-    pub(super) offset: u32,
-    pub(super) length: u32,
-    pub(super) what: What,
-    pub(super) flags: u8,
-}
-
-/// All that a footer says.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Rows {
-    pub(super) rows: Vec<Row>,
-    pub(super) touches: Vec<(EntryId, u64)>,
-}
-
-/// Rows and touches as their bytes. A million of them are unpacked one by one: as structs they would take as much
-/// memory again.
-#[derive(Debug, Default)]
-pub(super) struct Footer {
-    bytes: Vec<u8>,
-    rows: usize,
-    touches: usize,
 }
 
 /// A segment with its rows, as found at start.
@@ -188,9 +151,9 @@ impl Segment {
         let mut window = Window { file: &self.file, len, start: 0, bytes: Vec::new() };
         let (mut offset, mut end) = (start, start);
         while let Some(header) = window.at(offset, HEADER_LEN)? {
-            let length = record::begins(header, self.salt, offset).unwrap_or(0);
+            let length = parse::begins(header, self.salt, offset).unwrap_or(0);
             let found = match window.at(offset, length as usize)? {
-                Some(bytes) if length > 0 => record::check_slice(bytes, self.salt, offset)
+                Some(bytes) if length > 0 => parse::check_slice(bytes, self.salt, offset)
                     .map(|(what, flags, end)| rows.add(what, flags, &bytes[HEADER_LEN..end], offset, length)),
                 _ => None,
             };
@@ -206,12 +169,12 @@ impl Segment {
     }
 
     /// Reads and checks the record at `offset`; `None` when it is damaged. For compaction and tests: it blocks.
-    pub(super) fn read(&self, offset: u32, length: u32) -> std::io::Result<Option<record::Checked>> {
+    pub(super) fn read(&self, offset: u32, length: u32) -> std::io::Result<Option<parse::Checked>> {
         let mut bytes = vec![0; length as usize];
         if !disk::read_full(&self.file, &mut bytes, offset.into())? {
             return Ok(None);
         }
-        Ok(record::check(&Bytes::from(bytes), self.salt, offset.into()))
+        Ok(parse::check(&Bytes::from(bytes), self.salt, offset.into()))
     }
 
     /// Whether the file is still in its folder.
@@ -235,138 +198,6 @@ pub(super) fn number_of(path: &Path) -> Option<u32> {
 /// The file name of a segment.
 pub(super) fn file_name(number: u32) -> String {
     format!("{number:016x}.seg")
-}
-
-// === impl Row ===
-
-impl Row {
-    /// The row of a record of one head.
-    pub(super) fn new(head: Head, what: What, flags: u8) -> Self {
-        Self {
-            id: head.id,
-            generation: head.generation,
-            tick: head.tick,
-            body: 0,
-            tag: QueueTag(0),
-            segment: head.segment,
-            offset: 0,
-            length: 0,
-            what,
-            flags,
-        }
-    }
-
-    pub(super) fn head(&self) -> Head {
-        Head { id: self.id, generation: self.generation, tick: self.tick, segment: self.segment }
-    }
-
-    fn write(&self, to: &mut Vec<u8>) {
-        to.extend_from_slice(&self.id.0.to_le_bytes());
-        for long in [self.generation.0, self.tick, self.body, self.tag.0] {
-            to.extend_from_slice(&long.to_le_bytes());
-        }
-        for short in [self.segment, self.offset, self.length] {
-            to.extend_from_slice(&short.to_le_bytes());
-        }
-        to.extend_from_slice(&[self.what.code(), self.flags, 0, 0]);
-    }
-
-    fn read(from: &[u8]) -> Option<Self> {
-        let mut reader = Reader(from);
-        Some(Self {
-            id: EntryId(u128::from_le_bytes(reader.array()?)),
-            generation: Generation(reader.u64()?),
-            tick: reader.u64()?,
-            body: reader.u64()?,
-            tag: QueueTag(reader.u64()?),
-            segment: reader.u32()?,
-            offset: reader.u32()?,
-            length: reader.u32()?,
-            what: What::from_code(reader.u8()?)?,
-            flags: reader.u8()?,
-        })
-    }
-}
-
-// === impl Rows ===
-
-impl Rows {
-    /// Adds what a record at `offset` says. Its checksum was right: what doesn't parse all the same adds nothing.
-    pub(super) fn add(&mut self, what: What, flags: u8, payload: &[u8], offset: u64, length: u64) {
-        let place = |row: Row| Row { offset: offset as u32, length: length as u32, ..row };
-        match what {
-            What::Touched => self.touches.extend(record::touches(payload)),
-            What::Deleted => {
-                let heads = payload.chunks_exact(HEAD_LEN).filter_map(Head::read);
-                self.rows.extend(heads.map(|head| place(Row::new(head, what, flags))));
-            }
-            What::Put | What::Queue | What::Done => {
-                let mut reader = Reader(payload.get(HEAD_LEN..).unwrap_or_default());
-                if let (Some(head), Some(body), Some(tag)) = (Head::read(payload), reader.u64(), reader.u64())
-                {
-                    self.rows.push(place(Row { body, tag: QueueTag(tag), ..Row::new(head, what, flags) }));
-                }
-            }
-        }
-    }
-
-    /// How many there are.
-    pub(super) fn len(&self) -> usize {
-        self.rows.len() + self.touches.len()
-    }
-}
-
-// === impl Footer ===
-
-impl Footer {
-    fn pack(rows: &Rows) -> Self {
-        let len = rows.rows.len() * ROW_LEN + rows.touches.len() * TOUCH_LEN;
-        let mut bytes = Vec::with_capacity(len + TRAILER_LEN);
-        rows.rows.iter().for_each(|row| row.write(&mut bytes));
-        for (id, tick) in &rows.touches {
-            bytes.extend_from_slice(&id.0.to_le_bytes());
-            bytes.extend_from_slice(&tick.to_le_bytes());
-        }
-        Self { bytes, rows: rows.rows.len(), touches: rows.touches.len() }
-    }
-
-    pub(super) fn unpack(&self) -> Rows {
-        Rows { rows: self.rows().collect(), touches: self.touches().collect() }
-    }
-
-    pub(super) fn rows(&self) -> impl Iterator<Item = Row> {
-        self.bytes[..self.rows * ROW_LEN].chunks_exact(ROW_LEN).filter_map(Row::read)
-    }
-
-    pub(super) fn touches(&self) -> impl Iterator<Item = (EntryId, u64)> {
-        record::touches(&self.bytes[self.rows * ROW_LEN..])
-    }
-
-    pub(super) fn row(&self, position: usize) -> Option<Row> {
-        Row::read(self.bytes[..self.rows * ROW_LEN].get(position * ROW_LEN..(position + 1) * ROW_LEN)?)
-    }
-
-    pub(super) fn touch(&self, position: usize) -> Option<(EntryId, u64)> {
-        record::touches(self.bytes.get(self.rows * ROW_LEN + position * TOUCH_LEN..)?).next()
-    }
-
-    /// How many rows there are, and how many touches.
-    pub(super) fn counts(&self) -> (usize, usize) {
-        (self.rows, self.touches)
-    }
-
-    /// The bytes with their trailer, as they are written behind the last record.
-    fn seal(self, salt: u64, end: u64) -> Vec<u8> {
-        let Self { mut bytes, rows, touches } = self;
-        bytes.extend_from_slice(END_MAGIC);
-        bytes.extend_from_slice(&(rows as u32).to_le_bytes());
-        bytes.extend_from_slice(&(touches as u32).to_le_bytes());
-        bytes.extend_from_slice(&end.to_le_bytes());
-        let crc = crc32c(&[&salt.to_le_bytes(), &bytes]);
-        bytes.extend_from_slice(&crc.to_le_bytes());
-        bytes.extend_from_slice(&[0; 4]);
-        bytes
-    }
 }
 
 // === helpers ===
@@ -422,12 +253,4 @@ fn parse_header(bytes: &[u8]) -> Option<(u32, u64, Vec<u32>)> {
     let valid = magic == MAGIC && format == FORMAT && crc == crc32c(&[&bytes[..28], list]);
     let from = (0..count).map_while(|_| reader.u32()).collect();
     valid.then_some((number, salt, from))
-}
-
-fn parse_trailer(trailer: &[u8]) -> Option<(usize, usize, u64, u32)> {
-    let mut reader = Reader(trailer);
-    if reader.take(8)? != END_MAGIC {
-        return None;
-    }
-    Some((reader.u32()? as usize, reader.u32()? as usize, reader.u64()?, reader.u32()?))
 }

@@ -94,7 +94,7 @@ async fn protection_ends() {
     let victims = index.victims(&mut goal, 5, 1);
     assert_eq!(victims[0].0, id("b"));
     index.insert(
-        &super::super::segment::Row::new(victims[0].1.head(id("b"), 100), super::super::record::What::Put, 0),
+        &super::super::footer::Row::new(victims[0].1.head(id("b"), 100), super::super::record::What::Put, 0),
         0,
     );
     let mut goal = super::super::evict::Goal { bytes: 1, files: 0 };

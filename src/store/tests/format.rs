@@ -2,6 +2,7 @@
 //! `VERSION` with it.**
 
 use super::*;
+use crate::store::parse;
 use crate::store::record::{self, FORMAT, HEADER_LEN, Head, QUEUED, What};
 use crate::store::segment::Segment;
 
@@ -23,13 +24,13 @@ fn the_bytes_of_a_put() {
 
     let bytes = Bytes::from(buffer);
     let put =
-        record::check(&bytes, 0x1122_3344_5566_7788, 64).and_then(|checked| checked.put()).expect("parses");
+        parse::check(&bytes, 0x1122_3344_5566_7788, 64).and_then(|checked| checked.put()).expect("parses");
     assert_eq!((put.head, &put.body[..], &put.crcs[..]), (head, &b"larder"[..], &[0xdead_beef][..]));
     let expected = Record { id: head.id, ..full_record() };
     assert_eq!(format!("{:?}", put.record), format!("{expected:?}"));
     // In another place, or another segment, the same bytes are nothing.
-    assert!(record::check(&bytes, 0x1122_3344_5566_7788, 72).is_none());
-    assert!(record::check(&bytes, 0x1122_3344_5566_7789, 64).is_none());
+    assert!(parse::check(&bytes, 0x1122_3344_5566_7788, 72).is_none());
+    assert!(parse::check(&bytes, 0x1122_3344_5566_7789, 64).is_none());
 }
 
 #[test]
@@ -87,7 +88,7 @@ fn a_segment_of_all_records_can_be_written_down() {
     let dir = tempfile::TempDir::new().expect("a temporary folder");
     let (segment, mut end) = Segment::create(dir.path().join("new.seg"), 3, vec![1, 2]).expect("create");
     let head = Head { id: EntryId(1), generation: Generation(2), tick: 3, segment: 4 };
-    let mut rows = crate::store::segment::Rows::default();
+    let mut rows = crate::store::footer::Rows::default();
     let full = full_record();
     for (what, flags, mut buffer, body) in [
         (What::Put, QUEUED, record::put(&full, &[]).expect("fits"), &b"larder"[..]),
