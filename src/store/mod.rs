@@ -90,6 +90,12 @@ pub struct Settings {
     pub protect: Duration,
     /// Compaction copies at most this much a second, unless the cache is over its bound.
     pub compact_bytes_per_s: u64,
+    /// `quarantine_entries`: so many damaged entries are kept to be looked at; the oldest goes.
+    pub quarantine_entries: usize,
+    /// `quarantine_bytes`: as above.
+    pub quarantine_bytes: u64,
+    /// `quarantine_age`: as above.
+    pub quarantine_age: Duration,
     /// Whether touches, eviction, compaction and sweeps run by themselves. Tests switch it off and call
     /// [`Store::flush_touches`], [`Store::evict_once`], [`Store::compact_once`] and [`Store::sweep_once`].
     pub background: bool,
@@ -107,6 +113,9 @@ impl Default for Settings {
             segment_bytes: 80 << 20,
             protect: Duration::from_secs(600),
             compact_bytes_per_s: 64 << 20,
+            quarantine_entries: 100,
+            quarantine_bytes: 256 << 20,
+            quarantine_age: Duration::from_secs(7 * 24 * 3600),
             background: true,
         }
     }

@@ -2,12 +2,12 @@
 //! person can look at it.
 //!
 //! # Bounds
-//! 100 entries, 256 MiB, 7 days; the oldest goes.
+//! `quarantine_entries`, `quarantine_bytes`, `quarantine_age`; the oldest goes.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 
@@ -17,10 +17,6 @@ use super::file::{list, unlink};
 use super::inner::Inner;
 use crate::error::{Error, Result};
 use crate::key::EntryId;
-
-const QUARANTINE_ENTRIES: usize = 100;
-const QUARANTINE_BYTES: u64 = 256 << 20;
-const QUARANTINE_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// The bytes of a damaged entry.
 #[derive(Debug)]
@@ -59,6 +55,7 @@ impl Inner {
 
     /// Removes the oldest above the bounds.
     pub(super) fn trim_quarantine(&self) {
+        let bounds = &self.settings;
         let mut kept: Vec<_> = list(&self.folders.quarantine)
             .filter_map(|path| {
                 let meta = path.metadata().ok()?;
@@ -68,8 +65,8 @@ impl Inner {
         kept.sort_unstable_by(|a, b| b.cmp(a));
         let (now, mut entries, mut bytes) = (SystemTime::now(), 0, 0);
         for (modified, len, path) in kept {
-            let old = now.duration_since(modified).is_ok_and(|age| age > QUARANTINE_AGE);
-            if old || entries >= QUARANTINE_ENTRIES || bytes + len > QUARANTINE_BYTES {
+            let old = now.duration_since(modified).is_ok_and(|age| age > bounds.quarantine_age);
+            if old || entries >= bounds.quarantine_entries || bytes + len > bounds.quarantine_bytes {
                 unlink(&path);
             } else {
                 entries += 1;
