@@ -225,6 +225,8 @@ impl Cache {
             return None;
         }
         match tokio::time::timeout_at(deadline, remote.head(&name)).await {
+            // Cut by somebody: a GET would find it too short, so a HEAD does not promise it.
+            Ok(Ok(Looked::Found(object))) if !length_agrees(&object) => None,
             Ok(Ok(Looked::Found(object))) => {
                 self.inner.facts.note_present(asked.id, remote.id());
                 Some(meta_of(asked, &object))
@@ -262,6 +264,12 @@ impl Cache {
             }
         }
     }
+}
+
+/// Whether an object is as long as whoever uploaded it said. Those of other tools say nothing.
+fn length_agrees(object: &ObjectMeta) -> bool {
+    let said = object.attrs.get(super::verify::LEN_ATTR).and_then(|len| len.parse::<u64>().ok());
+    said.is_none_or(|len| len == object.len)
 }
 
 /// What an upstream's answer says of an entry.

@@ -375,6 +375,6 @@ fn quarantine_keeps_the_newest_within_its_bounds() {
             let files = daemon.files("cache");
             files.iter().filter(|path| path.components().any(|part| part.as_os_str() == "quarantine")).count()
         };
-        until("the quarantine is within its bounds", PATIENCE, || set_aside() <= most);
+        until(&format!("the quarantine is within {config}"), PATIENCE, || set_aside() <= most);
     }
 }
