@@ -62,10 +62,8 @@ fn store_settings(config: &Config, folder: &Path, inline_max: u64) -> store::Set
         inodes_keep_free: bounds.inodes_keep_free,
         disk_floor: bounds.disk_floor,
         sync: config.durability == Durability::Power,
-        quarantine_entries: bounds.quarantine_entries,
-        quarantine_bytes: bounds.quarantine_bytes,
-        quarantine_age: bounds.quarantine_age,
         inline_max,
+        segment_bytes: (bounds.disk / 128).clamp(64 << 20, 1 << 30),
         quarantine: Quarantine {
             entries: bounds.quarantine_entries,
             bytes: bounds.quarantine_bytes,

@@ -57,124 +57,13 @@ use crate::entry::Meta;
 use crate::error::{Error, Kind, Result};
 use crate::key::EntryId;
 
-pub use self::quarantine::Quarantine;
-
 use self::commit::{Commit, Content};
 use self::inner::Inner;
-
-/// What the engine is used for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// Bounded by `disk`, evicts the least recently used.
-    Cache,
-    /// Bounded by its caller, never evicts.
-    Outbox,
-}
-
-/// The engine's numbers.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// `disk`: bytes of the cache at most (ignored by an outbox).
-    pub disk: u64,
-    /// `disk_keep_free`: with less free bytes, the cache evicts.
-    pub disk_keep_free: u64,
-    /// `inodes_keep_free`: percent.
-    pub inodes_keep_free: u8,
-    /// `disk_floor`: with less free bytes nothing more is written.
-    pub disk_floor: u64,
-    /// Sync before acknowledging (`durability = "power"`).
-    pub sync: bool,
-    /// Bodies up to this go into the log.
-    pub inline_max: u64,
-    /// A segment is sealed at this size.
-    pub segment_bytes: u64,
-    /// How long what an answered action result named goes last.
-    pub protect: Duration,
-    /// Compaction copies at most this much a second, unless the cache is over its bound.
-    pub compact_bytes_per_s: u64,
-    /// `quarantine_entries`: so many damaged entries are kept to be looked at; the oldest goes.
-    pub quarantine_entries: usize,
-    /// `quarantine_bytes`: as above.
-    pub quarantine_bytes: u64,
-    /// `quarantine_age`: as above.
-    pub quarantine_age: Duration,
-    /// Whether touches, eviction, compaction and sweeps run by themselves. Tests switch it off and call
-    /// [`Store::flush_touches`], [`Store::evict_once`], [`Store::compact_once`] and [`Store::sweep_once`].
-    pub background: bool,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            disk: 10 << 30,
-            disk_keep_free: 5 << 30,
-            inodes_keep_free: 2,
-            disk_floor: 256 << 20,
-            sync: false,
-            inline_max: 64 << 10,
-            segment_bytes: 80 << 20,
-            protect: Duration::from_secs(600),
-            compact_bytes_per_s: 64 << 20,
-            quarantine_entries: 100,
-            quarantine_bytes: 256 << 20,
-            quarantine_age: Duration::from_secs(7 * 24 * 3600),
-            background: true,
-        }
-    }
-}
-
-/// A change number. Every commit takes the next one; shared by the two stores of a daemon.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-pub struct Generation(pub u64);
-
-/// The counter of generations of a daemon.
-#[derive(Debug, Clone, Default)]
-pub struct Generations(Arc<AtomicU64>);
-
-impl Generations {
-    /// The next one, never given before.
-    pub fn next(&self) -> Generation {
-        Generation(self.0.fetch_add(1, Ordering::Relaxed) + 1)
-    }
-
-    /// The last one given.
-    pub fn current(&self) -> Generation {
-        Generation(self.0.load(Ordering::Relaxed))
-    }
-
-    /// `seen` was given, by an earlier process.
-    fn raise(&self, seen: Generation) {
-        self.0.fetch_max(seen.0, Ordering::Relaxed);
-    }
-}
-
-/// Which upstream a queue row is for: a stable 64-bit name of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct QueueTag(pub u64);
-
-/// What a put row says besides the bytes.
-#[derive(Debug, Clone)]
-pub struct Record {
-    /// The index key.
-    pub id: EntryId,
-    /// The canonical key, compared on read.
-    pub key: Arc<[u8]>,
-    /// Length, digest, ETag, attributes.
-    pub meta: Meta,
-    /// What it names; `None` for spaces without links.
-    pub links: Option<Links>,
-    /// Queued for this upstream under this object name.
-    pub queue: Option<(QueueTag, Arc<str>)>,
-}
-
-/// On what condition a commit is published.
-#[derive(Debug, Clone, Copy)]
-pub enum Guard<'a> {
-    /// Always: a PUT.
-    Always,
-    /// Only if its key had no commit, delete or supersede since the ticket was taken: a fill.
-    Unchanged(&'a Ticket),
-}
+pub use self::quarantine::Quarantine;
+use self::types::Found;
+pub use self::types::{
+    Generation, Generations, Guard, QueueTag, Queued, Record, Role, Room, Settings, Stored, Usage,
+};
 
 /// Taken when a fill begins; see [`Guard::Unchanged`]. It is for one id of one store, and ends when dropped.
 #[derive(Debug)]

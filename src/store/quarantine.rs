@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
@@ -17,6 +17,17 @@ use super::file::{list, unlink};
 use super::inner::Inner;
 use crate::error::{Error, Result};
 use crate::key::EntryId;
+
+/// How much of what was found damaged is kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Quarantine {
+    /// `quarantine_entries`.
+    pub entries: usize,
+    /// `quarantine_bytes`.
+    pub bytes: u64,
+    /// `quarantine_age`: how long.
+    pub age: Duration,
+}
 
 /// The bytes of a damaged entry.
 #[derive(Debug)]
@@ -63,7 +74,6 @@ impl Inner {
 
     /// Removes the oldest above the bounds.
     pub(super) fn trim_quarantine(&self) {
-        let bounds = &self.settings;
         let mut kept: Vec<_> = list(&self.folders.quarantine)
             .filter_map(|path| {
                 let meta = path.metadata().ok()?;
@@ -74,8 +84,8 @@ impl Inner {
         let bounds = self.settings.quarantine;
         let (now, mut entries, mut bytes) = (SystemTime::now(), 0, 0);
         for (modified, len, path) in kept {
-            let old = now.duration_since(modified).is_ok_and(|age| age > bounds.quarantine_age);
-            if old || entries >= bounds.quarantine_entries || bytes + len > bounds.quarantine_bytes {
+            let old = now.duration_since(modified).is_ok_and(|age| age > bounds.age);
+            if old || entries >= bounds.entries || bytes + len > bounds.bytes {
                 unlink(&path);
             } else {
                 entries += 1;

@@ -86,7 +86,7 @@ fn run(store: &Weak<Inner>, bell: &Bell) {
                     bell.ring();
                 }
             }
-            if now.duration_since(quarantine) >= QUARANTINE.min(inner.settings.quarantine_age) {
+            if now.duration_since(quarantine) >= QUARANTINE.min(inner.settings.quarantine.age) {
                 quarantine = now;
                 inner.trim_quarantine();
             }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::quarantine::Quarantine;
 use super::{Ticket, read};
 use crate::entry::Meta;
 use crate::key::EntryId;
@@ -41,6 +42,8 @@ pub struct Settings {
     pub protect: Duration,
     /// Compaction copies at most this much a second, unless the cache is over its bound.
     pub compact_bytes_per_s: u64,
+    /// How much of what was found damaged is kept.
+    pub quarantine: Quarantine,
     /// Whether touches, eviction, compaction and sweeps run by themselves. Tests switch it off and call
     /// [`Store::flush_touches`], [`Store::evict_once`], [`Store::compact_once`] and [`Store::sweep_once`].
     pub background: bool,
@@ -58,6 +61,7 @@ impl Default for Settings {
             segment_bytes: 80 << 20,
             protect: Duration::from_secs(600),
             compact_bytes_per_s: 64 << 20,
+            quarantine: Quarantine::default(),
             background: true,
         }
     }
