@@ -15,6 +15,8 @@ use crate::error::{Error, Kind, Result};
 /// A stream of exactly [`Body::len`] bytes.
 pub struct Body {
     left: u64,
+    /// A piece that was read ahead, see [`Body::begun`].
+    first: Option<Bytes>,
     inner: Inner,
 }
 
@@ -34,12 +36,12 @@ impl Body {
 
     /// Bytes that are all here.
     pub fn bytes(bytes: Bytes) -> Self {
-        Self { left: bytes.len() as u64, inner: Inner::Bytes(bytes) }
+        Self { left: bytes.len() as u64, first: None, inner: Inner::Bytes(bytes) }
     }
 
     /// A stream that will yield `len` bytes. More than `len` is an error, as is less.
     pub fn stream(len: u64, stream: impl Stream<Item = Result<Bytes>> + Send + 'static) -> Self {
-        Self { left: len, inner: Inner::Stream(Box::pin(stream)) }
+        Self { left: len, first: None, inner: Inner::Stream(Box::pin(stream)) }
     }
 
     /// Bytes still to come.
@@ -58,6 +60,21 @@ impl Body {
             Inner::Bytes(bytes) => Some(bytes),
             Inner::Stream(_) | Inner::Ended => None,
         }
+    }
+
+    /// The same with its first piece already read: whoever answers with it knows that it begins well.
+    ///
+    /// # Errors
+    /// What the first piece fails with.
+    pub async fn begun(mut self) -> Result<Self> {
+        if let Inner::Stream(_) = self.inner
+            && let Some(first) = self.next().await
+        {
+            let first = first?;
+            self.left += first.len() as u64;
+            self.first = Some(first);
+        }
+        Ok(self)
     }
 
     /// Reads it all into one buffer of at most `max` bytes.
@@ -90,6 +107,10 @@ impl Stream for Body {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
+        if let Some(first) = this.first.take() {
+            this.left -= first.len() as u64;
+            return Poll::Ready(Some(Ok(first)));
+        }
         let piece = match &mut this.inner {
             Inner::Ended => return Poll::Ready(None),
             Inner::Bytes(bytes) => {
@@ -157,6 +178,16 @@ mod tests {
             let error = Body::stream(len, pieces(parts)).collect(10).await.expect_err("wrong length");
             assert_eq!(error.kind(), Kind::Corrupt);
         }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_was_begun_is_still_whole_and_one_that_begins_badly_is_not_begun() {
+        let body = Body::stream(6, pieces(&[b"lar", b"der"])).begun().await.expect("it begins well");
+        assert_eq!(body.len(), 6);
+        assert_eq!(body.collect(6).await.ok(), Some(Bytes::from_static(b"larder")));
+        assert_eq!(Body::empty().begun().await.map(|body| body.len()).ok(), Some(0));
+        let bad = futures_util::stream::iter([Err(Error::new(Kind::Corrupt, "a bad block"))]);
+        assert_eq!(Body::stream(3, bad).begun().await.expect_err("bad").kind(), Kind::Corrupt);
     }
 
     #[tokio::test]

@@ -173,7 +173,8 @@ impl Cache {
     async fn read(&self, asked: &Asked, store: &Store, stored: &Stored, range: Range<u64>) -> Result<Body> {
         let len = stored.record.meta.len;
         if !self.inner.memory.admits(len) {
-            return store.body(stored, range);
+            // A first block that is damaged makes it a miss; a later one can only break the connection.
+            return store.body(stored, range)?.begun().await;
         }
         let bytes = store.body(stored, 0..len)?.collect(len).await?;
         let checked = self.inner.facts.checked_ms(asked, stored.record.meta.stored_ms);

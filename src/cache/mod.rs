@@ -1,9 +1,9 @@
 //! The policy: tiers, coalescing, puts, the outbox, being offline. All that a protocol may know.
 //!
 //! A look-up goes memory, outbox or cache store (whichever has the later commit), then upstream by a *fill* that
-//! belongs to the daemon and not to the client who asked first ([`fill`]). A put is acknowledged once it is in the
+//! belongs to the daemon and not to the client who asked first (`fill.rs`). A put is acknowledged once it is in the
 //! outbox (route with an upstream) or in the cache store, and the uploader of that upstream drains the outbox behind
-//! ([`uploader`]). Every request has one first-byte deadline that covers all of it; past it, and whenever the
+//! (`uploader.rs`). Every request has one first-byte deadline that covers all of it; past it, and whenever the
 //! upstream is in trouble, the answer is a miss. Nothing here returns an error because an upstream is in trouble.
 //!
 //! # Generations

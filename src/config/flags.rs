@@ -11,7 +11,7 @@ pub struct Flags {
     #[arg(long, value_name = "FILE", env = "LARDER_CONFIG")]
     pub config: Option<PathBuf>,
 
-    /// Where clients connect: 127.0.0.1:5273, [::1]:5273 or unix:/path; may be given several times
+    /// Where clients connect: `127.0.0.1:5273`, `[::1]:5273` or `unix:/path`; may be given several times
     #[arg(long, value_name = "ADDR", env = "LARDER_LISTEN", value_delimiter = ',')]
     pub listen: Vec<String>,
 

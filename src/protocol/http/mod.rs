@@ -2,7 +2,7 @@
 //!
 //! A [`Reply`] has an exact length and never ends cleanly short: what fails while it is sent breaks the connection
 //! (HTTP/1) or resets the stream with `INTERNAL_ERROR` (HTTP/2), which every client takes for a failed download. A
-//! request body is read to its end before anything is answered (see [`Upload::finish`]).
+//! request body is read to its end before anything is answered (see `Upload::finish`).
 
 mod conditions;
 mod ranges;
