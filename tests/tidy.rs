@@ -19,9 +19,8 @@ const LAYERS: [(&[&str], Siblings); 6] = [
 const PROTOCOL_SHARED: [&str; 3] = ["http", "reapi", "testing"];
 
 /// Each dependency, and the only places that may name it.
-const HOMES: [(&str, &[&str]); 13] = [
+const HOMES: [(&str, &[&str]); 12] = [
     ("moka", &["memory.rs"]),
-    ("lru", &["store/index.rs"]),
     ("object_store", &["upstream/object", "upstream/credentials"]),
     ("prost", &["links", "protocol/reapi"]),
     ("bazel_remote_apis", &["protocol/reapi"]),

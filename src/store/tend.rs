@@ -67,6 +67,7 @@ fn run(store: &Weak<Inner>, bell: &Bell) {
             if !swept {
                 swept = true;
                 inner.sweep();
+                inner.trim_quarantine();
             }
             inner.graves.fill();
             inner.look();
