@@ -32,6 +32,10 @@ def tool_binaries():
     return cargo_build(*(word for tool in TOOLS for word in ("--bench", tool)))
 
 
+def tools_in(folder):
+    return {tool: str(pathlib.Path(folder, tool).resolve()) for tool in TOOLS}
+
+
 def cargo_build(*what):
     command = ["cargo", "build", "--release", "--message-format=json-render-diagnostics", *what]
     built = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
