@@ -45,7 +45,7 @@ pub struct Settings {
     /// How much of what was found damaged is kept.
     pub quarantine: Quarantine,
     /// Whether touches, eviction, compaction and sweeps run by themselves. Tests switch it off and call
-    /// [`Store::flush_touches`], [`Store::evict_once`], [`Store::compact_once`] and [`Store::sweep_once`].
+    /// `Store::flush_touches`, `Store::evict_once`, `Store::compact_once` and `Store::sweep_once`.
     pub background: bool,
 }
 

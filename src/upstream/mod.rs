@@ -101,6 +101,7 @@ pub struct GetOptions {
 }
 
 /// How a read was answered.
+#[expect(clippy::large_enum_variant, reason = "there is one for each call, and it is taken apart at once")]
 #[derive(Debug)]
 pub enum Got {
     /// The bytes.
