@@ -157,21 +157,25 @@ impl Namespace {
         if text.len() > NAMESPACE_BYTES_MAX {
             return Err(Error::invalid(format!("namespace has {} bytes, at most 256 are taken", text.len())));
         }
-        let segments: Vec<&str> = text.split('/').filter(|segment| !segment.is_empty()).collect();
-        if let Some(first) = segments.first().filter(|first| RESERVED_FIRST.contains(first)) {
+        let segments = || text.split('/').filter(|segment| !segment.is_empty());
+        if let Some(first) = segments().next().filter(|first| RESERVED_FIRST.contains(first)) {
             return Err(Error::invalid(format!("a namespace can't begin with the reserved word `{first}`")));
         }
-        for segment in &segments {
-            if RESERVED_ANYWHERE.contains(segment) {
+        let mut count = 0;
+        for segment in segments() {
+            count += 1;
+            if RESERVED_ANYWHERE.contains(&segment) {
                 return Err(Error::invalid(format!(
                     "a namespace can't contain the reserved word `{segment}`"
                 )));
             }
-            if matches!(*segment, "." | "..") || segment.bytes().any(|byte| byte.is_ascii_control()) {
+            if matches!(segment, "." | "..") || segment.bytes().any(|byte| byte.is_ascii_control()) {
                 return Err(Error::invalid("a namespace can't have a dot segment or a control byte"));
             }
         }
-        Ok(Self(segments.join("/").into()))
+        // Most are plain already: as many slashes as stand between segments.
+        let plain = text.bytes().filter(|byte| *byte == b'/').count() + 1 == count;
+        Ok(Self(if plain { text.into() } else { segments().collect::<Vec<_>>().join("/").into() }))
     }
 
     /// The text, `""` for none.

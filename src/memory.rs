@@ -78,6 +78,11 @@ impl Memory {
         self.entries.is_some() && len <= self.entry_max
     }
 
+    /// Whether nothing is ever held.
+    pub fn is_off(&self) -> bool {
+        self.entries.is_none()
+    }
+
     /// The entry, if it is here.
     pub fn get(&self, id: EntryId) -> Option<Arc<Held>> {
         self.entries.as_ref()?.get(&id)

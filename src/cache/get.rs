@@ -43,6 +43,9 @@ impl Cache {
     /// An entry, from the memory tier only and without an await: the hot path. `None` says nothing; ask
     /// [`Cache::get`].
     pub fn get_now(&self, scope: &Scope, key: &Key) -> Option<Hit> {
+        if self.inner.memory.is_off() {
+            return None;
+        }
         let id = EntryId::of(&key.canonical(scope));
         let held = self.inner.memory.get(id)?;
         if held.links.is_some() || !is_fresh(scope, key, held.checked_ms()) {

@@ -257,7 +257,8 @@ impl Receiving {
                 Ok(Err(error)) => return Err(Broken::Upstream(error)),
                 Err(_) => {}
             }
-            if ended || paused || taken - told >= TELL_EVERY_BYTES {
+            // The first bytes are told at once: somebody waits for them.
+            if ended || paused || told == 0 || taken - told >= TELL_EVERY_BYTES {
                 draft.flush().await.map_err(Broken::Disk)?;
                 told = taken;
                 tell.send_modify(|progress| progress.readable = taken.min(shown_max));

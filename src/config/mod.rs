@@ -258,7 +258,7 @@ impl Wishes {
         if self.entry_max.is_some_and(|entry_max| entry_max > bounds.disk / 4) {
             found.push(("entry_max", "is over a quarter of `disk`: one entry would evict too much".into()));
         }
-        if bounds.memory_entry_max > bounds.memory {
+        if bounds.memory > 0 && bounds.memory_entry_max > bounds.memory {
             found.push(("memory_entry_max", "is over `memory`".into()));
         }
         for (key, time) in [

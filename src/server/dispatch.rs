@@ -136,7 +136,10 @@ impl Frontends {
         if namespace.is_empty() {
             return Ok(None);
         }
-        let namespace = Namespace::parse(&namespace.join("/"))?;
+        let namespace = match namespace {
+            [one] => Namespace::parse(one)?,
+            several => Namespace::parse(&several.join("/"))?,
+        };
         Ok(Some(Scope { owner: self.scope.owner, namespace, upstream: self.scope.upstream }))
     }
 

@@ -3,7 +3,7 @@
 //! Each is one append under the tail's lock, between a look at the index and the change of it. The entry is visible
 //! when the call returns and survives the end of the process from then on; with `sync`, that of the machine.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use bytes::Bytes;
 
@@ -72,10 +72,12 @@ impl Inner {
             let generation = generation.unwrap_or_else(|| self.generations.next());
             Head { id, generation, tick: index.next_tick(), segment }
         };
-        let file = self.folders.file(id, head.generation);
+        // Only large bodies have one: a small commit forms no path under the lock.
+        let mut file = None;
         if let Content::Large(draft, _) = &content {
-            let installed = self.folders.install(draft, &file);
-            installed.map_err(|error| Error::io("rename to", &file, error))?;
+            let file = file.insert(self.folders.file(id, head.generation)).as_path();
+            let installed = self.folders.install(draft, file);
+            installed.map_err(|error| Error::io("rename to", file, error))?;
             if let (Some(syncer), Some(folder)) = (&self.syncer, file.parent()) {
                 syncer.folder(folder);
             }
@@ -89,7 +91,9 @@ impl Inner {
             Ok((_, _, None)) => None,
             Err(error) => {
                 drop(tail);
-                self.discard(&content, &file);
+                if let Some(file) = &file {
+                    super::file::unlink(file);
+                }
                 return Err(error);
             }
         };
@@ -118,13 +122,6 @@ impl Inner {
             return Err(self.space.floor());
         }
         Ok(())
-    }
-
-    /// The commit failed after its file was in place.
-    fn discard(&self, content: &Content, file: &Path) {
-        if matches!(content, Content::Large(..)) {
-            super::file::unlink(file);
-        }
     }
 
     /// Queues an entry that is here.
