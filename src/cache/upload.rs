@@ -144,15 +144,14 @@ impl Cache {
         Ending::Done
     }
 
-    /// Ends the row durably, and moves the entry to the cache store.
+    /// Ends the row durably, and moves the entry to the cache store. Both in one step of the outbox, so that a crash
+    /// leaves either the row, and it is uploaded once more, or neither.
     async fn leave(&self, stored: &Stored, row: Queued, etag: Option<Arc<str>>, keep: bool) {
         let outbox = &self.inner.outbox;
-        if let Err(error) = outbox.done(row.id, row.generation, row.tag).await {
-            // It will be uploaded once more after the next start; that is harmless.
-            tracing::warn!(entry = %row.id, %error, "the end of an upload can't be noted");
-            return;
-        }
         if self.inner.queue.is_queued_elsewhere(row) {
+            if let Err(error) = outbox.done(row.id, row.generation, row.tag).await {
+                tracing::warn!(entry = %row.id, %error, "the end of an upload can't be noted");
+            }
             return;
         }
         if keep {
@@ -162,6 +161,7 @@ impl Cache {
                 tracing::debug!(entry = %row.id, %error, "an uploaded entry can't be kept here");
             }
         }
+        // Nothing is left to remove where it was adopted.
         if let Err(error) = outbox.remove(row.id, Some(row.generation)).await {
             tracing::warn!(entry = %row.id, %error, "an uploaded entry can't be removed from the outbox");
         }
@@ -171,11 +171,8 @@ impl Cache {
     }
 
     async fn deleted(&self, row: Queued) -> Ending {
-        let outbox = &self.inner.outbox;
-        let done = outbox.done(row.id, row.generation, row.tag).await;
-        match done.and(outbox.remove(row.id, Some(row.generation)).await) {
-            Ok(_) => {}
-            Err(error) => tracing::warn!(entry = %row.id, %error, "the end of a delete can't be noted"),
+        if let Err(error) = self.inner.outbox.remove(row.id, Some(row.generation)).await {
+            tracing::warn!(entry = %row.id, %error, "the end of a delete can't be noted");
         }
         Ending::Done
     }
