@@ -307,6 +307,13 @@ impl Bench {
         self.cache.inner.queue.replayed().await;
     }
 
+    /// Waits until every fill has ended, and is published or not.
+    pub(crate) async fn filled(&self) {
+        while self.cache.inner.fills.len() > 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// Waits until nothing is queued.
     pub(crate) async fn drained(&self) {
         let mut changes = self.cache.queue_changes();
