@@ -10,12 +10,16 @@
 //!        -> ObjectName (upstream; frozen by golden tests)
 //! ```
 
+mod object;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::digest::{Digest, Function};
 use crate::error::{Error, Result};
+
+pub use object::ObjectName;
 
 /// Whose entry it is: a user id. Part of every key from the first format on, so that sharing one daemon between
 /// users who don't trust each other needs no migration.
@@ -111,11 +115,6 @@ pub enum Key {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EntryId(pub u128);
 
-/// A name that every upstream carries unchanged: no empty, `.` or `..` segment, no trailing slash, no control byte,
-/// at most 900 bytes (S3's 1,024 less a generous prefix).
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ObjectName(Arc<str>);
-
 /// First segments of the URL map; a namespace can't begin with one.
 const RESERVED_FIRST: [&str; 10] =
     ["gradle", "ccache", "blob", "dav", "maven", "nix", "go", "larder", "s3", "-"];
@@ -138,7 +137,6 @@ const RESERVED_ANYWHERE: [&str; 12] = [
 
 const NAMESPACE_BYTES_MAX: usize = 256;
 const NAME_BYTES_MAX: usize = 1024;
-const OBJECT_NAME_BYTES_MAX: usize = 900;
 
 // === impl Namespace ===
 
@@ -210,35 +208,6 @@ impl Name {
     }
 }
 
-// === impl ObjectName ===
-
-impl ObjectName {
-    /// The name, if every upstream can carry it unchanged.
-    pub fn parse(text: &str) -> Option<Self> {
-        let portable = !text.is_empty()
-            && text.len() <= OBJECT_NAME_BYTES_MAX
-            && text.split('/').all(|segment| !matches!(segment, "" | "." | ".."))
-            && !text.bytes().any(|byte| byte.is_ascii_control());
-        portable.then(|| Self(text.into()))
-    }
-
-    /// The text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// The name of an object kept beside this one.
-    pub fn sibling(&self, suffix: &str) -> Option<Self> {
-        Self::parse(&format!("{}{suffix}", self.0))
-    }
-}
-
-impl fmt::Display for ObjectName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 // === impl Space ===
 
 impl Space {
@@ -252,6 +221,22 @@ impl Space {
     pub const fn with_links(mut self) -> Self {
         self.linked = true;
         self
+    }
+
+    /// What the canonical keys of this space in a scope begin with; the name is the rest.
+    pub fn canonical(&self, scope: &Scope) -> Vec<u8> {
+        let mut bytes = scope.owner.0.to_le_bytes().to_vec();
+        self.write(scope, &mut bytes);
+        bytes
+    }
+
+    fn write(&self, scope: &Scope, to: &mut Vec<u8>) {
+        let namespace = scope.namespace.as_str();
+        to.push(3);
+        to.extend_from_slice(&(namespace.len() as u16).to_le_bytes());
+        to.extend_from_slice(namespace.as_bytes());
+        to.push(self.protocol.len() as u8);
+        to.extend_from_slice(self.protocol.as_bytes());
     }
 
     /// `attr` lies upstream in an object of its own, too.
@@ -283,12 +268,7 @@ impl Key {
                 bytes.extend_from_slice(digest.hash());
             }
             Self::Named { space, name } => {
-                let namespace = scope.namespace.as_str();
-                bytes.push(3);
-                bytes.extend_from_slice(&(namespace.len() as u16).to_le_bytes());
-                bytes.extend_from_slice(namespace.as_bytes());
-                bytes.push(space.protocol.len() as u8);
-                bytes.extend_from_slice(space.protocol.as_bytes());
+                space.write(scope, &mut bytes);
                 bytes.extend_from_slice(name.as_str().as_bytes());
             }
         }
@@ -316,45 +296,12 @@ impl Key {
         std::str::from_utf8(rest.get(..usize::from(*len))?).ok()
     }
 
-    /// The name upstream, on stores with (`sharded`) or without shard folders. `None` when no store would carry it
-    /// unchanged: such an entry is kept locally only.
-    pub fn object_name(&self, scope: &Scope, sharded: bool) -> Option<ObjectName> {
-        match self {
-            Self::Content(digest) => {
-                let folder = match digest.function() {
-                    Function::Sha256 => "cas",
-                    Function::Blake3 => "cas-blake3",
-                };
-                ObjectName::parse(&in_shard(folder, &digest.hex(), sharded))
-            }
-            Self::Named { space, name } => {
-                let name = name.as_str();
-                match space.layout {
-                    Layout::Sharded => ObjectName::parse(&in_shard(space.protocol, name, sharded)),
-                    Layout::Verbatim => ObjectName::parse(name),
-                    Layout::Namespaced => {
-                        let namespace = scope.namespace.as_str();
-                        let slash = if namespace.is_empty() { "" } else { "/" };
-                        ObjectName::parse(&format!("{}/{namespace}{slash}{name}", space.protocol))
-                    }
-                }
-            }
-        }
-    }
-
     /// How the bytes may change: content never does.
     pub fn naming(&self) -> Naming {
         match self {
             Self::Content(_) => Naming::Immutable,
             Self::Named { space, .. } => space.naming,
         }
-    }
-}
-
-fn in_shard(folder: &str, hash: &str, sharded: bool) -> String {
-    match hash.get(..2).filter(|_| sharded) {
-        Some(shard) => format!("{folder}/{shard}/{hash}"),
-        None => format!("{folder}/{hash}"),
     }
 }
 
@@ -388,40 +335,11 @@ impl fmt::Display for EntryId {
 mod tests {
     use super::*;
 
-    const AC: Space = Space::new("ac", Naming::Immutable, Layout::Sharded).with_links();
     const BLOB: Space =
         Space::new("blob", Naming::Mutable { max_age: Duration::from_secs(60) }, Layout::Namespaced);
 
     fn scope(namespace: &str) -> Scope {
         Scope { owner: Owner(1000), namespace: Namespace::parse(namespace).expect("valid"), upstream: None }
-    }
-
-    #[test]
-    fn names_upstream_are_frozen() {
-        let digest = Digest::of(Function::Sha256, b"");
-        let hex = digest.hex();
-        let content = Key::Content(digest);
-        let object =
-            |key: &Key, ns, sharded| key.object_name(&scope(ns), sharded).map(|name| name.to_string());
-        assert_eq!(object(&content, "any", true), Some(format!("cas/e3/{hex}")));
-        assert_eq!(object(&content, "any", false), Some(format!("cas/{hex}")));
-        let blake3 = Digest::of(Function::Blake3, b"");
-        assert_eq!(
-            object(&Key::Content(blake3), "", true),
-            Some(format!("cas-blake3/{}/{}", &blake3.hex()[..2], blake3.hex()))
-        );
-        let action = Key::Named { space: AC, name: Name::parse(&hex).expect("valid") };
-        assert_eq!(object(&action, "team", true), Some(format!("ac/e3/{hex}")));
-        let blob = Key::Named { space: BLOB, name: Name::parse("a/b").expect("valid") };
-        assert_eq!(object(&blob, "ns", true), Some("blob/ns/a/b".into()));
-    }
-
-    #[test]
-    fn a_name_that_no_store_carries_has_no_object() {
-        for name in ["a//b", "a/./b", "../a", "a/", "/a", "a\u{1}b", &"x".repeat(901)] {
-            let key = Key::Named { space: BLOB, name: Name::parse(name).expect("valid locally") };
-            assert_eq!(key.object_name(&scope("ns"), true), None, "{name}");
-        }
     }
 
     #[test]
