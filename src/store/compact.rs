@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::file::unlink;
-use super::footer::{Row, Rows};
+use super::footer::{Footer, Row, Rows};
 use super::index::{Place, Slot};
 use super::inner::Inner;
 use super::ledger::Worst;
@@ -94,7 +94,7 @@ impl Inner {
     }
 
     fn compact_segment(&self, source: &Arc<Segment>) -> Result<u64> {
-        let source_rows = self.rows_of(source)?;
+        let source_rows = self.footer_of(source)?.unpack();
         let number = self.tail.lock().take_number();
         let draft = self.folders.draft();
         let copy = self.copy(source, &source_rows, number, draft.clone());
@@ -105,10 +105,11 @@ impl Inner {
         done
     }
 
-    fn rows_of(&self, source: &Segment) -> Result<Rows> {
+    /// What the footer of a sealed segment says, or a scan of it.
+    pub(super) fn footer_of(&self, source: &Segment) -> Result<Footer> {
         // Through a second descriptor: `load` takes the segment, and this one has readers.
         let (segment, start) = Segment::open(source.path.clone(), source.number)?;
-        Ok(segment.load(start)?.footer.unpack())
+        Ok(segment.load(start)?.footer)
     }
 
     fn copy(&self, source: &Segment, rows: &Rows, number: u32, draft: std::path::PathBuf) -> Result<Copy> {

@@ -7,6 +7,8 @@
 //! A draft reserves its length, so that the bound `disk` holds while it grows, and gives back what it did not use. One
 //! without a length reserves as it grows. Dropped, it never happened.
 
+mod rest;
+
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -74,7 +76,7 @@ struct Gathered {
 }
 
 /// The checksums of the blocks so far.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Blocks {
     done: Vec<u32>,
     current: Crc,
@@ -326,7 +328,9 @@ impl Drop for Writing {
 
 impl Tmp {
     fn make(&self, inner: &Inner) -> Result<File> {
-        self.made.store(true, Ordering::Relaxed);
+        if self.made.swap(true, Ordering::Relaxed) {
+            return Self::open(&self.path);
+        }
         disk::create(&self.path).or_else(|_| {
             // Somebody has deleted the folder.
             inner.folders.make()?;

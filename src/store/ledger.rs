@@ -152,6 +152,13 @@ impl Segments {
         (self.all.len() as u64, cost, dead)
     }
 
+    /// All segments, the first that was begun first.
+    pub(super) fn by_number(&self) -> Vec<Arc<Segment>> {
+        let mut all: Vec<_> = self.all.values().map(|worth| Arc::clone(&worth.segment)).collect();
+        all.sort_unstable_by_key(|segment| segment.number);
+        all
+    }
+
     /// Any segment, to ask whether the folder is still there.
     pub(super) fn any(&self) -> Option<&Arc<Segment>> {
         self.all.values().next().map(|worth| &worth.segment)

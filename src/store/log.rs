@@ -210,6 +210,12 @@ impl Tail {
         }
     }
 
+    /// Rows of a segment from position `from` on, if it is the one that is appended to.
+    pub(super) fn rows(&self, number: u32, from: usize, max: usize) -> Option<Vec<Row>> {
+        let rows = &self.active.as_ref().filter(|active| active.segment.number == number)?.rows.rows;
+        Some(rows.iter().skip(from).take(max).copied().collect())
+    }
+
     /// No more appends.
     pub(super) fn close(&mut self) {
         self.closed = true;

@@ -17,8 +17,8 @@
 //!
 //! # Where to look
 //! `record`, `parse`, `segment` and `footer` are the format; `log` appends, `recover` replays, `compact` rewrites; `index`, `order`,
-//! `evict` and `ledger` are what is known in memory; `commit` changes it, `read` and `blocks` answer, `draft` takes large bodies
-//! in; `tend` is the thread that keeps it in shape.
+//! `evict` and `ledger` are what is known in memory; `commit` changes it, `read`, `blocks` and `scan` answer, `draft` takes
+//! large bodies in; `tend` is the thread that keeps it in shape.
 
 mod adopt;
 mod blocks;
@@ -39,6 +39,7 @@ mod quarantine;
 mod read;
 mod record;
 mod recover;
+mod scan;
 mod segment;
 mod space;
 mod sync;
@@ -60,6 +61,7 @@ use crate::key::EntryId;
 use self::commit::{Commit, Content};
 use self::inner::Inner;
 pub use self::quarantine::Quarantine;
+pub use self::scan::Seen;
 use self::types::Found;
 pub use self::types::{
     Generation, Generations, Guard, QueueTag, Queued, Record, Role, Room, Settings, Stored, Usage,

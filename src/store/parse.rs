@@ -40,6 +40,11 @@ pub(super) fn begins(header: &[u8], salt: u64, offset: u64) -> Option<u64> {
     (length <= RECORD_BYTES_MAX).then_some(length)
 }
 
+/// The canonical key in the first bytes of a put. Unchecked: the caller knows the id, which is a hash of the key.
+pub(super) fn key(record: &[u8]) -> Option<&[u8]> {
+    Reader(record.get(HEADER_LEN + STEM_LEN + 8..)?).text()
+}
+
 /// Checks the record that lies at `offset` of its segment.
 pub(super) fn check(bytes: &Bytes, salt: u64, offset: u64) -> Option<Checked> {
     let (what, flags, end) = check_slice(bytes, salt, offset)?;

@@ -5,6 +5,8 @@ mod damage;
 mod format;
 mod life;
 mod model;
+mod rest;
+mod scan;
 mod start;
 
 use std::path::Path;
