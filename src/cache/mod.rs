@@ -15,6 +15,7 @@ mod clock;
 mod config;
 mod fill;
 mod get;
+mod list;
 mod outbox;
 mod publish;
 mod put;
@@ -35,6 +36,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use config::{Prefetch, Settings};
+pub use list::Listed;
 pub use put::{Committed, Outcome, Put};
 pub use status::{CacheStatus, QueueItem, QueueSummary, UpstreamStatus};
 
@@ -81,6 +83,7 @@ struct Inner {
     queue: Arc<outbox::Queue>,
     facts: check::Facts,
     touches: get::Touches,
+    lists: tokio::sync::Semaphore,
     sheds: status::ShedLog,
     /// Tasks of the daemon: fills, checks, uploads. They end when `stop` is cancelled.
     tasks: TaskTracker,
@@ -108,6 +111,7 @@ impl Cache {
             queue: outbox::Queue::new(settings.queue_bytes, settings.queue_entries, &parts.remotes),
             facts: check::Facts::new(&settings),
             touches: get::Touches::default(),
+            lists: tokio::sync::Semaphore::new(list::LISTS_MAX),
             sheds: status::ShedLog::default(),
             settings,
             cache: parts.cache,

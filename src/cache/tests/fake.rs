@@ -238,6 +238,9 @@ impl Upstream for Fake {
     fn delete<'a>(&'a self, name: &'a ObjectName) -> BoxFuture<'a, Result<(), Fault>> {
         Box::pin(async move {
             self.answer().await;
+            if *self.weather.lock() == Weather::Denies {
+                return Err(Failure::State("write denied: AccessDenied".into()).into());
+            }
             self.objects.lock().remove(name.as_str());
             Ok(())
         })
@@ -245,11 +248,27 @@ impl Upstream for Fake {
 
     fn list<'a>(
         &'a self,
-        _prefix: &'a str,
-        _after: Option<&'a str>,
-        _limit: usize,
+        prefix: &'a str,
+        after: Option<&'a str>,
+        limit: usize,
     ) -> BoxFuture<'a, Result<Vec<Listed>, Fault>> {
-        Box::pin(async { Ok(Vec::new()) })
+        Box::pin(async move {
+            self.answer().await;
+            let objects = self.objects.lock();
+            let wanted = objects.iter().filter(|(name, _)| {
+                name.starts_with(prefix) && after.is_none_or(|after| name.as_str() > after)
+            });
+            let listed = wanted.filter_map(|(name, object)| {
+                let (len, etag) = (object.body.len() as u64, Some(Arc::clone(&object.etag)));
+                Some(Listed {
+                    name: ObjectName::parse(name)?,
+                    len,
+                    etag,
+                    last_modified: Some(object.modified),
+                })
+            });
+            Ok(listed.take(limit).collect())
+        })
     }
 
     fn probe<'a>(&'a self, _: Direction, _: Option<&'a ObjectName>) -> BoxFuture<'a, Result<(), Fault>> {

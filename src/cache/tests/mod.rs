@@ -2,6 +2,7 @@
 
 mod fake;
 mod fills;
+mod lists;
 mod model;
 mod puts;
 

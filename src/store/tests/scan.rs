@@ -24,8 +24,11 @@ async fn a_scan_sees_what_is_here_and_nothing_else() {
     for number in 0..300 {
         let name = format!("{}/{number}", if number % 2 == 0 { "even" } else { "odd" });
         let body = bytes(number * 7, number as u64);
-        let generation =
-            if body.len() <= 1024 { bench.put(&name, &body).await } else { bench.put_large(&name, &body).await };
+        let generation = if body.len() <= 1024 {
+            bench.put(&name, &body).await
+        } else {
+            bench.put_large(&name, &body).await
+        };
         expected.insert(name, (generation, false));
     }
     for number in (0..300).step_by(5) {
