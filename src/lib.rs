@@ -19,7 +19,8 @@
 //! # Lexicon
 //! An *entry* is stored; a *draft* is not yet. A *fill* brings an entry from upstream. The *outbox* holds what was
 //! put here and is not upstream yet; its rows are the *queue*. A PUT that is accepted but not queued is *shed*. A
-//! *fact* is something an upstream told us lately. A *link* is one entry naming another.
+//! *fact* is something an upstream told us lately. A *link* is one entry naming another. A *partial upload* comes in
+//! pieces, over several requests; it is a put once it is whole.
 
 pub mod body;
 pub mod cache;

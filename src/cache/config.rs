@@ -31,6 +31,14 @@ pub struct Settings {
     pub fact_entries: usize,
     /// `fact_memory_age`.
     pub fact_age: Duration,
+    /// `partial_uploads_count`: idle ones at most.
+    pub partial_uploads: usize,
+    /// `partial_uploads_bytes`: of idle ones in all, and of any one.
+    pub partial_bytes: u64,
+    /// `partial_uploads_age`: since the last byte.
+    pub partial_age: Duration,
+    /// Parts of idle uploads in all, and of any one: what tiny parts cost is not their bytes.
+    pub partial_parts: usize,
     /// What is withheld until a digest agrees: a client never has a whole body that is wrong.
     pub withheld: u64,
     /// A range that starts further past a fill's progress is a request of its own.
@@ -79,6 +87,10 @@ impl Default for Settings {
             absent_age: Duration::from_secs(2),
             fact_entries: 1_000_000,
             fact_age: Duration::from_secs(3 * 3600),
+            partial_uploads: 1000,
+            partial_bytes: 5 << 30,
+            partial_age: Duration::from_secs(3600),
+            partial_parts: 100_000,
             withheld: 64 << 10,
             range_ahead: 8 << 20,
             finish_below: 16 << 20,

@@ -22,6 +22,7 @@ mod put;
 mod receive;
 mod recent;
 mod route;
+mod stage;
 mod status;
 mod tail;
 #[cfg(test)]
@@ -38,7 +39,8 @@ use tokio_util::task::TaskTracker;
 pub use config::{Prefetch, Settings};
 pub use list::Listed;
 pub use put::{Committed, Outcome, Put};
-pub use status::{CacheStatus, QueueItem, QueueSummary, UpstreamStatus};
+pub use stage::{Part, PartialUpload, Resumed, Staged, StagedPart, Stream};
+pub use status::{CacheStatus, PartialUploads, QueueItem, QueueSummary, UpstreamStatus};
 
 use crate::entry::{Meta, Precondition, Tier};
 use crate::error::{Error, Kind, Result};
@@ -84,6 +86,7 @@ struct Inner {
     facts: check::Facts,
     touches: get::Touches,
     lists: tokio::sync::Semaphore,
+    partials: Arc<stage::Partials>,
     sheds: status::ShedLog,
     /// Tasks of the daemon: fills, checks, uploads. They end when `stop` is cancelled.
     tasks: TaskTracker,
@@ -112,6 +115,7 @@ impl Cache {
             facts: check::Facts::new(&settings),
             touches: get::Touches::default(),
             lists: tokio::sync::Semaphore::new(list::LISTS_MAX),
+            partials: stage::Partials::new(&settings),
             sheds: status::ShedLog::default(),
             settings,
             cache: parts.cache,
@@ -125,6 +129,7 @@ impl Cache {
         let cache = Self { inner };
         cache.spawn(get::flush_touches(cache.clone()));
         cache.spawn(uploader::run(cache.clone()));
+        cache.spawn(stage::expire(cache.clone()));
         cache
     }
 
@@ -143,6 +148,7 @@ impl Cache {
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
         get::flush_touches_once(self);
+        self.inner.partials.clear();
         self.inner.cache.close().await;
         self.inner.outbox.close().await;
     }

@@ -24,13 +24,13 @@ use crate::store::{Draft, QueueTag};
 pub struct Put {
     pub(super) cache: Cache,
     pub(super) asked: Asked,
-    claim: Claim,
+    pub(super) claim: Claim,
     pub(super) attrs: Attrs,
     condition: Precondition,
-    hasher: Hasher,
+    pub(super) hasher: Hasher,
     /// A content key's digest, or the claim's, if it is of another function than the hasher.
-    second: Option<(Hasher, Digest)>,
-    len: u64,
+    pub(super) second: Option<(Hasher, Digest)>,
+    pub(super) len: u64,
     /// Where it is to be uploaded, with its room in the queue.
     pub(super) route: Option<Route>,
     pub(super) taken: Taken,
@@ -190,16 +190,29 @@ impl Put {
     /// # Errors
     /// `Mismatch` when length or digest are not what was claimed, `Precondition` when somebody was faster.
     pub async fn commit(mut self) -> Result<Committed> {
+        let digest = std::mem::replace(&mut self.hasher, Function::Blake3.hasher()).finish();
+        let second = self.second.take().map(|(hasher, expected)| (hasher.finish(), expected));
+        let (meta, created) = self.check(digest, second).await?;
+        let etag = Arc::clone(&meta.etag);
+        let outcome = self.finish(meta).await;
+        if let Outcome::Shed(reason) = outcome {
+            tracing::debug!(reason = reason.name(), "a put was shed");
+        }
+        Ok(Committed { etag, created, outcome })
+    }
+
+    /// Whether it may be published, and as what; also, whether there was no such entry before.
+    pub(super) async fn check(
+        &self,
+        digest: Digest,
+        second: Option<(Digest, Digest)>,
+    ) -> Result<(Meta, bool)> {
         if let Some(claimed) = self.claim.len.filter(|claimed| *claimed != self.len) {
             let message = format!("the body has {} bytes, {claimed} were announced", self.len);
             return Err(Error::new(Kind::Mismatch, message));
         }
-        let digest = std::mem::replace(&mut self.hasher, Function::Blake3.hasher()).finish();
-        if let Some(expected) = self.claim.digest.filter(|expected| *expected != digest) {
-            return Err(mismatch(&digest, &expected));
-        }
-        if let Some((hasher, expected)) = self.second.take() {
-            let actual = hasher.finish();
+        let first = self.claim.digest.map(|expected| (digest, expected));
+        for (actual, expected) in [first, second].into_iter().flatten() {
             if actual != expected {
                 return Err(mismatch(&actual, &expected));
             }
@@ -219,16 +232,12 @@ impl Put {
         let meta = Meta {
             len: self.len,
             digest: Some(digest),
-            etag: Arc::clone(&etag),
+            etag,
             attrs: self.attrs.clone(),
             stored_ms: now_ms(),
             origin_etag: before.and_then(|stored| stored.record.meta.origin_etag.clone()),
         };
-        let outcome = self.finish(meta).await;
-        if let Outcome::Shed(reason) = outcome {
-            tracing::debug!(reason = reason.name(), "a put was shed");
-        }
-        Ok(Committed { etag, created, outcome })
+        Ok((meta, created))
     }
 
     /// The queue's room for a body of unknown length grows as it comes; without room it is kept and not queued.
@@ -267,8 +276,13 @@ impl Put {
         tracing::debug!(%error, "a put can't be kept");
         self.taken = Taken::Dropped;
         self.route = None;
-        self.shed = Some(if error.kind() == Kind::NoSpace { Shed::DiskFloor } else { Shed::DiskError });
+        self.shed = Some(shed_of(error));
     }
+}
+
+/// The reason that a disk's failure is.
+pub(super) fn shed_of(error: &Error) -> Shed {
+    if error.kind() == Kind::NoSpace { Shed::DiskFloor } else { Shed::DiskError }
 }
 
 fn check_condition(condition: &Precondition, current: Option<&str>) -> Result<()> {

@@ -28,6 +28,8 @@ pub struct CacheStatus {
     pub queue: QueueSummary,
     /// Each upstream, in words.
     pub upstreams: Vec<UpstreamStatus>,
+    /// What is being uploaded in pieces.
+    pub partial_uploads: PartialUploads,
     /// Fills under way.
     pub fills: usize,
     /// Facts and absences remembered.
@@ -60,6 +62,17 @@ pub struct QueueSummary {
     pub bytes: u64,
     /// How long the oldest has waited, in milliseconds.
     pub oldest_ms: Option<u64>,
+}
+
+/// What is being uploaded in pieces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct PartialUploads {
+    /// Uploads that nobody writes to now: what the bounds are about.
+    pub count: usize,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Uploads that are being written to.
+    pub live: usize,
 }
 
 /// An upstream in words.
@@ -133,6 +146,7 @@ impl Cache {
             outbox: outbox.into(),
             queue: self.queue_summary().await,
             upstreams: upstreams.collect(),
+            partial_uploads: inner.partials.usage(),
             fills: inner.fills.len(),
             facts,
             absences,

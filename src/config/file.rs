@@ -62,6 +62,13 @@ const KEYS: &[(&str, Set)] = &[
     ("head", |to, value| duration(value).map(|time| to.bounds.head = time)),
     ("body_stall", |to, value| duration(value).map(|time| to.bounds.body_stall = time)),
     ("idle", |to, value| duration(value).map(|time| to.bounds.idle = time)),
+    ("partial_uploads_count", |to, value| {
+        count(value).map(|uploads| to.bounds.partial_uploads_count = uploads as usize)
+    }),
+    ("partial_uploads_bytes", |to, value| {
+        size(value).map(|bytes| to.bounds.partial_uploads_bytes = Some(bytes))
+    }),
+    ("partial_uploads_age", |to, value| duration(value).map(|age| to.bounds.partial_uploads_age = age)),
     ("quarantine_entries", |to, value| {
         count(value).map(|entries| to.bounds.quarantine_entries = entries as usize)
     }),

@@ -106,6 +106,10 @@ pub struct Bounds {
     pub head: Duration,
     pub body_stall: Duration,
     pub idle: Duration,
+    pub partial_uploads_count: usize,
+    /// `None`: half of `disk`.
+    pub partial_uploads_bytes: Option<u64>,
+    pub partial_uploads_age: Duration,
     pub quarantine_entries: usize,
     pub quarantine_bytes: u64,
     pub quarantine_age: Duration,
@@ -164,6 +168,9 @@ impl Default for Bounds {
             head: 10 * SECOND,
             body_stall: 60 * SECOND,
             idle: 15 * 60 * SECOND,
+            partial_uploads_count: 1000,
+            partial_uploads_bytes: None,
+            partial_uploads_age: 3600 * SECOND,
             quarantine_entries: 100,
             quarantine_bytes: 256 << 20,
             quarantine_age: 7 * 24 * 3600 * SECOND,
@@ -363,6 +370,19 @@ mod tests {
         {
             assert!(problems.iter().any(|problem| problem.contains(word)), "{word} in {problems:#?}");
         }
+    }
+
+    #[test]
+    fn the_bytes_of_partial_uploads_follow_the_disk_unless_said() {
+        let config = load("disk = \"1 GiB\"", Flags::default()).expect("right");
+        assert_eq!(config.bounds.partial_uploads_bytes, None);
+        let text =
+            "partial_uploads_count = 2\npartial_uploads_bytes = \"1 MiB\"\npartial_uploads_age = \"5 min\"";
+        let bounds = load(text, Flags::default()).expect("right").bounds;
+        assert_eq!(
+            (bounds.partial_uploads_count, bounds.partial_uploads_bytes, bounds.partial_uploads_age),
+            (2, Some(1 << 20), Duration::from_secs(300))
+        );
     }
 
     #[test]

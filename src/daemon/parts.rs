@@ -50,6 +50,9 @@ fn cache_settings(config: &Config) -> cache::Settings {
         absent_age: bounds.absent_memory_age,
         fact_entries: bounds.fact_memory_entries,
         fact_age: bounds.fact_memory_age,
+        partial_uploads: bounds.partial_uploads_count,
+        partial_bytes: bounds.partial_uploads_bytes.unwrap_or(bounds.disk / 2),
+        partial_age: bounds.partial_uploads_age,
         ..cache::Settings::default()
     }
 }

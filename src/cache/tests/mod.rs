@@ -5,6 +5,8 @@ mod fills;
 mod lists;
 mod model;
 mod puts;
+mod stage;
+mod streams;
 
 use bytes::Bytes;
 
