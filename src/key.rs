@@ -116,24 +116,27 @@ pub enum Key {
 pub struct EntryId(pub u128);
 
 /// First segments of the URL map; a namespace can't begin with one.
-const RESERVED_FIRST: [&str; 10] =
-    ["gradle", "ccache", "blob", "dav", "maven", "nix", "go", "larder", "s3", "-"];
+fn is_reserved_first(segment: &str) -> bool {
+    matches!(segment, "gradle" | "ccache" | "blob" | "dav" | "maven" | "nix" | "go" | "larder" | "s3" | "-")
+}
 
 /// Segments that end a namespace in some protocol; a namespace can't contain one.
-const RESERVED_ANYWHERE: [&str; 12] = [
-    "ac",
-    "cas",
-    "v1",
-    "v8",
-    "status",
-    "blobs",
-    "uploads",
-    "actions",
-    "actionResults",
-    "operations",
-    "capabilities",
-    "compressed-blobs",
-];
+fn is_reserved_anywhere(segment: &str) -> bool {
+    matches!(
+        segment,
+        "ac" | "cas"
+            | "v1"
+            | "v8"
+            | "status"
+            | "blobs"
+            | "uploads"
+            | "actions"
+            | "actionResults"
+            | "operations"
+            | "capabilities"
+            | "compressed-blobs"
+    )
+}
 
 const NAMESPACE_BYTES_MAX: usize = 256;
 const NAME_BYTES_MAX: usize = 1024;
@@ -155,31 +158,37 @@ impl Namespace {
         if text.len() > NAMESPACE_BYTES_MAX {
             return Err(Error::invalid(format!("namespace has {} bytes, at most 256 are taken", text.len())));
         }
-        let segments = || text.split('/').filter(|segment| !segment.is_empty());
-        if let Some(first) = segments().next().filter(|first| RESERVED_FIRST.contains(first)) {
-            return Err(Error::invalid(format!("a namespace can't begin with the reserved word `{first}`")));
+        if text.bytes().any(|byte| byte.is_ascii_control()) {
+            return Err(Error::invalid("a namespace can't have a control byte"));
         }
-        let mut count = 0;
-        for segment in segments() {
-            count += 1;
-            if RESERVED_ANYWHERE.contains(&segment) {
-                return Err(Error::invalid(format!(
-                    "a namespace can't contain the reserved word `{segment}`"
-                )));
-            }
-            if matches!(segment, "." | "..") || segment.bytes().any(|byte| byte.is_ascii_control()) {
-                return Err(Error::invalid("a namespace can't have a dot segment or a control byte"));
-            }
+        if !text.is_empty() && !text.as_bytes().contains(&b'/') {
+            check_segment(text, true)?; // what nearly all are, on the hot path
+            return Ok(Self(text.into()));
         }
-        // Most are plain already: as many slashes as stand between segments.
-        let plain = text.bytes().filter(|byte| *byte == b'/').count() + 1 == count;
-        Ok(Self(if plain { text.into() } else { segments().collect::<Vec<_>>().join("/").into() }))
+        let segments: Vec<&str> = text.split('/').filter(|segment| !segment.is_empty()).collect();
+        for (at, segment) in segments.iter().enumerate() {
+            check_segment(segment, at == 0)?;
+        }
+        Ok(Self(segments.join("/").into()))
     }
 
     /// The text, `""` for none.
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+fn check_segment(segment: &str, is_first: bool) -> Result<()> {
+    if is_first && is_reserved_first(segment) {
+        return Err(Error::invalid(format!("a namespace can't begin with the reserved word `{segment}`")));
+    }
+    if is_reserved_anywhere(segment) {
+        return Err(Error::invalid(format!("a namespace can't contain the reserved word `{segment}`")));
+    }
+    if matches!(segment, "." | "..") {
+        return Err(Error::invalid("a namespace can't have a dot segment"));
+    }
+    Ok(())
 }
 
 // === impl Name ===

@@ -11,7 +11,6 @@
 
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
@@ -28,8 +27,8 @@ pub struct Settings {
     pub memory_entry_max: u64,
 }
 
-/// An entry in memory.
-#[derive(Debug)]
+/// An entry in memory. A clone counts two references: fewer than one more around it all would cost.
+#[derive(Debug, Clone)]
 pub struct Held {
     /// The commit that these bytes are of.
     pub generation: u64,
@@ -40,13 +39,13 @@ pub struct Held {
     /// The whole body.
     pub body: Bytes,
     /// When it was last known to be current, in milliseconds since the epoch.
-    checked_ms: AtomicU64,
+    pub checked_ms: u64,
 }
 
 /// The tier. Cheap to clone.
 #[derive(Clone)]
 pub struct Memory {
-    entries: Option<moka::sync::Cache<EntryId, Arc<Held>, BuildHasherDefault<IdHasher>>>,
+    entries: Option<moka::sync::Cache<EntryId, Held, BuildHasherDefault<IdHasher>>>,
     entry_max: u64,
 }
 
@@ -65,7 +64,7 @@ impl Memory {
         let entries = (settings.memory > 0).then(|| {
             moka::sync::Cache::builder()
                 .max_capacity(settings.memory)
-                .weigher(|_, held: &Arc<Held>| {
+                .weigher(|_, held: &Held| {
                     u32::try_from(held.body.len() as u64 + OVERHEAD_BYTES).unwrap_or(u32::MAX)
                 })
                 .build_with_hasher(BuildHasherDefault::default())
@@ -84,7 +83,7 @@ impl Memory {
     }
 
     /// The entry, if it is here.
-    pub fn get(&self, id: EntryId) -> Option<Arc<Held>> {
+    pub fn get(&self, id: EntryId) -> Option<Held> {
         self.entries.as_ref()?.get(&id)
     }
 
@@ -99,7 +98,6 @@ impl Memory {
             return self.forget(id);
         }
         if let Some(entries) = &self.entries {
-            let held = Arc::new(held);
             entries.entry(id).and_compute_with(|present| match present {
                 Some(present) if present.value().generation > held.generation => moka::ops::compute::Op::Nop,
                 _ => moka::ops::compute::Op::Put(held),
@@ -151,17 +149,7 @@ impl std::fmt::Debug for Memory {
 impl Held {
     /// An entry that was current at `checked_ms`.
     pub fn new(generation: u64, meta: Arc<Meta>, links: Option<Links>, body: Bytes, checked_ms: u64) -> Self {
-        Self { generation, meta, links, body, checked_ms: AtomicU64::new(checked_ms) }
-    }
-
-    /// When it was last known to be current.
-    pub fn checked_ms(&self) -> u64 {
-        self.checked_ms.load(Ordering::Relaxed)
-    }
-
-    /// It was found to be current.
-    pub fn check(&self, now_ms: u64) {
-        self.checked_ms.store(now_ms, Ordering::Relaxed);
+        Self { generation, meta, links, body, checked_ms }
     }
 }
 

@@ -16,6 +16,7 @@ use crate::error::Result;
 use crate::key::{EntryId, Key, Naming, Scope};
 use crate::links::Links;
 use crate::memory::Held;
+use crate::stats::Spread;
 use crate::store::{Store, Stored};
 
 /// What the local tiers say.
@@ -31,8 +32,8 @@ pub(super) enum Local {
 /// Recency of memory hits, noted in batches so that the hot path takes no index lock.
 #[derive(Debug, Default)]
 pub(super) struct Touches {
-    /// A leaf mutex.
-    ids: Mutex<Vec<EntryId>>,
+    /// Leaf mutexes.
+    ids: Spread<Mutex<Vec<EntryId>>>,
 }
 
 /// A batch is handed to the store when it has this many ids, or every [`TOUCH_EVERY`].
@@ -48,11 +49,12 @@ impl Cache {
         }
         let id = EntryId::of(&key.canonical(scope));
         let held = self.inner.memory.get(id)?;
-        if held.links.is_some() || !is_fresh(scope, key, held.checked_ms()) {
+        if held.links.is_some() || !is_fresh(scope, key, held.checked_ms) {
             return None;
         }
         self.inner.touches.note(self, id);
-        Some(held_hit(&held, 0..held.meta.len))
+        let range = 0..held.meta.len;
+        Some(held_hit(held, range))
     }
 
     /// An entry, from wherever it is.
@@ -65,7 +67,8 @@ impl Cache {
         match self.local(&asked, range, deadline).await? {
             Local::Hit(hit) => Ok(Some(hit)),
             Local::Gone => Ok(None),
-            Local::Absent => self.ask_upstream(&asked, range, deadline).await,
+            // Boxed, so that hits are not answered from a future with room for a fill.
+            Local::Absent => Box::pin(self.ask_upstream(&asked, range, deadline)).await,
         }
     }
 
@@ -76,9 +79,9 @@ impl Cache {
         }
         if let Some(held) = self.inner.memory.get(asked.id)
             && self.are_servable(asked, held.links.as_ref(), deadline).await
-            && is_fresh(&asked.scope, &asked.key, held.checked_ms())
+            && is_fresh(&asked.scope, &asked.key, held.checked_ms)
         {
-            return Ok(Some((Arc::clone(&held.meta), Tier::Memory)));
+            return Ok(Some((held.meta, Tier::Memory)));
         }
         if let Some((_, stored, from)) = self.stored(asked).await {
             let served = !stored.deleted
@@ -113,7 +116,7 @@ impl Cache {
             return Ok(Local::Hit(hit));
         }
         if let Some(held) = self.inner.memory.get(asked.id)
-            && is_fresh(&asked.scope, &asked.key, held.checked_ms())
+            && is_fresh(&asked.scope, &asked.key, held.checked_ms)
         {
             if !self.are_servable(asked, held.links.as_ref(), deadline).await {
                 return Ok(Local::Gone);
@@ -121,7 +124,7 @@ impl Cache {
             let range = range.resolve(held.meta.len)?;
             self.inner.touches.note(self, asked.id);
             self.used(asked, held.links.as_ref());
-            return Ok(Local::Hit(held_hit(&held, range)));
+            return Ok(Local::Hit(held_hit(held, range)));
         }
         let Some((store, stored, from)) = self.stored(asked).await else {
             return Ok(Local::Absent);
@@ -231,19 +234,22 @@ pub(super) async fn flush_touches(cache: Cache) {
 }
 
 pub(super) fn flush_touches_once(cache: &Cache) {
-    let ids = std::mem::take(&mut *cache.inner.touches.ids.lock());
-    if !ids.is_empty() {
-        cache.inner.cache.touch(&ids);
+    for ids in cache.inner.touches.ids.all() {
+        let ids = std::mem::take(&mut *ids.lock());
+        if !ids.is_empty() {
+            cache.inner.cache.touch(&ids);
+        }
     }
 }
 
-fn held_hit(held: &Held, range: Range<u64>) -> Hit {
-    let body = if range.end - range.start == held.meta.len {
-        held.body.clone()
+fn held_hit(held: Held, range: Range<u64>) -> Hit {
+    let Held { meta, body, .. } = held;
+    let body = if range.end - range.start == meta.len {
+        body
     } else {
-        held.body.slice(range.start as usize..range.end as usize)
+        body.slice(range.start as usize..range.end as usize)
     };
-    Hit { meta: Arc::clone(&held.meta), range, body: Body::bytes(body), from: Tier::Memory }
+    Hit { meta, range, body: Body::bytes(body), from: Tier::Memory }
 }
 
 /// The empty blob is always present: clients skip its upload.
@@ -269,7 +275,10 @@ fn empty_blob(key: &Key) -> Option<Hit> {
 impl Touches {
     fn note(&self, cache: &Cache, id: EntryId) {
         let full = {
-            let mut ids = self.ids.lock();
+            let mut ids = self.ids.mine().lock();
+            if ids.last() == Some(&id) {
+                return;
+            }
             ids.push(id);
             (ids.len() >= TOUCHES_AT_ONCE).then(|| std::mem::take(&mut *ids))
         };

@@ -11,6 +11,7 @@
 mod read;
 mod write;
 
+use std::borrow::{Borrow, Cow};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,9 +53,9 @@ const ALLOW: &str = "GET, HEAD, PUT, POST, PATCH, DELETE";
 
 impl Route {
     /// The route of a path, and which of its segments are the namespace. `None`: not a path of this frontend.
-    pub fn parse<S: AsRef<str>>(segments: &[S]) -> Option<(Range<usize>, Self)> {
+    pub fn parse<S: Borrow<str>>(segments: &[S]) -> Option<(Range<usize>, Self)> {
         let (first, rest) = segments.split_first()?;
-        if first.as_ref() != "blob" {
+        if first.borrow() != "blob" {
             return None;
         }
         let Some((_, name)) = rest.split_first() else {
@@ -63,23 +64,25 @@ impl Route {
                 Self::Refused(Error::invalid("the path needs a namespace: /blob/{ns}/{name}")),
             ));
         };
-        let name: Vec<&str> = name.iter().map(AsRef::as_ref).collect();
-        Some((1..2, parse_name(&name.join("/")).map_or_else(Self::Refused, Self::Entry)))
+        Some((1..2, parse_name(name).map_or_else(Self::Refused, Self::Entry)))
     }
 }
 
-/// A segment may hold what was percent-encoded, so the name is judged as a whole.
-fn parse_name(text: &str) -> Result<Name> {
-    if text.is_empty() {
+fn parse_name<S: Borrow<str>>(segments: &[S]) -> Result<Name> {
+    if segments.is_empty() {
         return Err(Error::invalid("the path needs a name: /blob/{ns}/{name}"));
     }
-    if text.split('/').any(|segment| matches!(segment, "" | "." | "..")) {
+    if segments.iter().any(|segment| matches!(segment.borrow(), "" | "." | "..")) {
         return Err(Error::invalid("a name can't have an empty, `.` or `..` segment; give the plain path"));
     }
-    if text.bytes().any(|byte| byte.is_ascii_control()) {
+    let joined: Cow<'_, str> = match segments {
+        [one] => one.borrow().into(),
+        several => several.join("/").into(),
+    };
+    if joined.bytes().any(|byte| byte.is_ascii_control()) {
         return Err(Error::invalid("a name can't have a NUL or another control byte; leave it out"));
     }
-    Name::parse(text)
+    Name::parse(&joined)
 }
 
 // === impl Frontend ===
@@ -105,15 +108,16 @@ impl Frontend {
     pub async fn answer<B: Incoming>(&self, scope: &Scope, route: Route, request: Request<B>) -> Answer {
         let name = match route {
             Route::Entry(name) => name,
-            Route::Refused(error) => return self.refuse_request(&error, request).await,
+            Route::Refused(error) => return Box::pin(self.refuse_request(&error, request)).await,
         };
         let key = Key::Named { space: BLOB, name };
         match *request.method() {
             Method::GET => self.get(scope, &key, request.headers()).await,
             Method::HEAD => http::without_body(self.head(scope, &key, request.headers()).await),
-            Method::PUT | Method::POST | Method::PATCH => self.put(scope, key, request).await,
-            Method::DELETE => self.delete(scope, &key, request).await,
-            _ => self.other_method(request).await,
+            // Boxed, so that a GET isn't answered from a future with room for an upload.
+            Method::PUT | Method::POST | Method::PATCH => Box::pin(self.put(scope, key, request)).await,
+            Method::DELETE => Box::pin(self.delete(scope, &key, request)).await,
+            _ => Box::pin(self.other_method(request)).await,
         }
     }
 
@@ -148,8 +152,7 @@ impl Frontend {
     pub(crate) async fn refuse_request<B: Incoming>(&self, error: &Error, request: Request<B>) -> Answer {
         let (head, upload) = Upload::of(request);
         let answer = match head.method {
-            Method::GET => self.refuse(error, Intent::Read),
-            Method::HEAD => http::without_body(self.refuse(error, Intent::Read)),
+            Method::GET | Method::HEAD => self.refuse(error, Intent::Read),
             _ => self.refuse(error, Intent::Write),
         };
         upload.finish(answer, self.context.settings.drain_bytes_max).await

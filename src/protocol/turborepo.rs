@@ -217,8 +217,7 @@ impl Frontend {
     pub(crate) async fn refuse_request<B: Incoming>(&self, error: &Error, request: Request<B>) -> Answer {
         let (head, upload) = Upload::of(request);
         let answer = match head.method {
-            Method::GET => self.refuse(error, Intent::Read),
-            Method::HEAD => http::without_body(self.refuse(error, Intent::Read)),
+            Method::GET | Method::HEAD => self.refuse(error, Intent::Read),
             _ => self.refuse(error, Intent::Write),
         };
         upload.finish(answer, self.context.settings.drain_bytes_max).await

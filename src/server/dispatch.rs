@@ -299,10 +299,8 @@ impl Dialect {
 
 /// A line of text for a request that no frontend answers, after what the client still sends has been read.
 async fn plain(status: StatusCode, words: Cow<'static, str>, request: Request<Uploading>) -> Answer {
-    let (head, upload) = Upload::of(request);
-    let answer = http::text(status, words);
-    let answer = if head.method == hyper::Method::HEAD { http::without_body(answer) } else { answer };
-    upload.finish(answer, DRAIN_BYTES_MAX).await
+    let (_, upload) = Upload::of(request);
+    upload.finish(http::text(status, words), DRAIN_BYTES_MAX).await
 }
 
 async fn show(admin: &Admin, page: Page, request: Request<Uploading>) -> Answer {
@@ -311,7 +309,6 @@ async fn show(admin: &Admin, page: Page, request: Request<Uploading>) -> Answer 
         (status, Content::Text(words)) => http::text(status, words),
         (status, Content::Json(bytes)) => http::json(status, bytes),
     };
-    let answer = if head.method == hyper::Method::HEAD { http::without_body(answer) } else { answer };
     upload.finish(answer, DRAIN_BYTES_MAX).await
 }
 

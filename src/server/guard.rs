@@ -34,27 +34,27 @@ impl Guard {
         headers: &HeaderMap,
         unix: bool,
     ) -> Result<(), String> {
-        if headers.contains_key(ORIGIN) {
-            return Err("a request with an Origin comes from a web page, which may not use this cache".into());
-        }
-        if let Some(site) = headers.get(SEC_FETCH_SITE)
-            && !matches!(site.as_bytes(), b"none" | b"same-origin")
-        {
-            return Err("a request from another site's web page may not use this cache".into());
+        // One pass, because every request comes by here and look-ups by name hash the name each time.
+        let (mut host, mut hosts) = (None, 0);
+        for (name, value) in headers {
+            if *name == HOST {
+                (host, hosts) = (Some(value), hosts + 1);
+            } else if *name == ORIGIN {
+                return Err(
+                    "a request with an Origin comes from a web page, which may not use this cache".into()
+                );
+            } else if *name == SEC_FETCH_SITE && !matches!(value.as_bytes(), b"none" | b"same-origin") {
+                return Err("a request from another site's web page may not use this cache".into());
+            }
         }
         if unix {
             return Ok(());
         }
-        let host = match uri.authority() {
-            Some(authority) => authority.host(),
-            None => {
-                let mut hosts = headers.get_all(HOST).iter();
-                match (hosts.next().map(HeaderValue::to_str), hosts.next()) {
-                    (Some(Ok(host)), None) => without_port(host),
-                    (None, _) if version < Version::HTTP_11 => return Ok(()),
-                    _ => return Err("the request needs one Host header".into()),
-                }
-            }
+        let host = match (uri.authority(), host.map(HeaderValue::to_str), hosts) {
+            (Some(authority), ..) => authority.host(),
+            (None, Some(Ok(host)), 1) => without_port(host),
+            (None, None, _) if version < Version::HTTP_11 => return Ok(()),
+            _ => return Err("the request needs one Host header".into()),
         };
         if is_loopback(host) || self.allow_hosts.iter().any(|allowed| allowed.eq_ignore_ascii_case(host)) {
             return Ok(());

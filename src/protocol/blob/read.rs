@@ -1,6 +1,6 @@
 //! GET and HEAD of a blob.
 
-use hyper::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, LAST_MODIFIED, RANGE};
+use hyper::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, LAST_MODIFIED};
 use hyper::header::{HeaderMap, HeaderValue};
 use hyper::{Response, StatusCode};
 
@@ -13,10 +13,10 @@ use crate::protocol::http::{self, Answer, Verdict};
 
 impl Frontend {
     pub(super) fn get_now(&self, scope: &Scope, key: &Key, headers: &HeaderMap) -> Option<Answer> {
-        if headers.contains_key(RANGE) {
+        if !http::is_plain(headers) {
             return None;
         }
-        self.context.cache.get_now(scope, key).map(|hit| self.judge(hit, headers, false))
+        self.context.cache.get_now(scope, key).map(|hit| self.hit(hit))
     }
 
     pub(super) async fn get(&self, scope: &Scope, key: &Key, headers: &HeaderMap) -> Answer {
@@ -81,17 +81,24 @@ impl Frontend {
     }
 
     fn judge(&self, hit: Hit, headers: &HeaderMap, partial: bool) -> Answer {
-        self.stats.hit(hit.from);
         if let Some(answer) = unmet(http::verdict(headers, &hit.meta), &hit.meta) {
+            self.stats.hit(hit.from);
             return answer;
         }
+        let part = partial.then(|| http::content_range(&hit.range, hit.meta.len));
+        let mut answer = self.hit(hit);
+        if let Some(part) = part {
+            *answer.status_mut() = StatusCode::PARTIAL_CONTENT;
+            insert(&mut answer, CONTENT_RANGE, part);
+        }
+        answer
+    }
+
+    fn hit(&self, hit: Hit) -> Answer {
+        self.stats.hit(hit.from);
         self.stats.bytes_out.add(hit.body.len());
         let mut answer = http::hit(hit.body, hit.from);
         describe(&mut answer, &hit.meta);
-        if partial {
-            *answer.status_mut() = StatusCode::PARTIAL_CONTENT;
-            insert(&mut answer, CONTENT_RANGE, http::content_range(&hit.range, hit.meta.len));
-        }
         answer
     }
 }
@@ -114,8 +121,9 @@ fn unmet(verdict: Verdict, meta: &Meta) -> Option<Answer> {
 
 fn describe(answer: &mut Answer, meta: &Meta) {
     let kept = meta.attrs.get(CONTENT_TYPE_ATTR).and_then(|value| HeaderValue::from_str(value).ok());
-    answer.headers_mut().insert(CONTENT_TYPE, kept.unwrap_or(http::OCTETS));
-    answer.headers_mut().insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, kept.unwrap_or(http::OCTETS));
+    headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     insert(answer, ETAG, http::quoted(&meta.etag));
     insert(answer, LAST_MODIFIED, http::last_modified(meta.stored_ms));
 }

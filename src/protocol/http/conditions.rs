@@ -7,7 +7,7 @@
 use std::time::SystemTime;
 
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
-use hyper::header::{IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE};
+use hyper::header::{IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE};
 
 use super::modified;
 use crate::entry::{Meta, Precondition};
@@ -29,6 +29,12 @@ enum Tags<'a> {
     Any,
     /// Weak or not, and the tag without its quotes.
     These(Vec<(bool, &'a str)>),
+}
+
+/// Whether a read asks for the whole entry whatever it is: the hot path, in one pass over what is mostly two headers.
+pub(crate) fn is_plain(headers: &HeaderMap) -> bool {
+    const ASKING: [HeaderName; 5] = [RANGE, IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE];
+    !headers.keys().any(|name| ASKING.contains(name))
 }
 
 /// Judges a GET or HEAD against what was found, in the RFC's order.

@@ -5,6 +5,7 @@
 //! request body is read to its end before anything is answered (see `Upload::finish`).
 
 mod conditions;
+mod dates;
 mod ranges;
 mod upload;
 
@@ -13,14 +14,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::Stream as _;
 use http_body::{Frame, SizeHint};
 use hyper::header::{ACCEPT, ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use hyper::header::{HeaderMap, HeaderValue};
 use hyper::{Method, Response, StatusCode, Version};
 
-pub(crate) use conditions::{Verdict, apply_range, precondition, verdict};
+pub(crate) use conditions::{Verdict, apply_range, is_plain, precondition, verdict};
 pub(crate) use ranges::{content_range, range, unsatisfied_range};
 pub use upload::Incoming;
 pub(crate) use upload::Upload;
@@ -113,24 +114,28 @@ pub(crate) fn closing(mut answer: Answer, version: Version) -> Answer {
 
 /// An ETag in its quotes.
 pub(crate) fn quoted(etag: &str) -> Option<HeaderValue> {
-    let mut bytes = BytesMut::with_capacity(etag.len() + 2);
-    bytes.extend_from_slice(b"\"");
-    bytes.extend_from_slice(etag.as_bytes());
-    bytes.extend_from_slice(b"\"");
-    HeaderValue::from_maybe_shared(bytes.freeze()).ok()
+    // Ours are digests in hex; others' may be longer.
+    let mut short = [b'"'; 66];
+    let Some(between) = short.get_mut(1..=etag.len()).filter(|_| etag.len() + 2 <= 66) else {
+        return HeaderValue::try_from(format!("\"{etag}\"")).ok();
+    };
+    between.copy_from_slice(etag.as_bytes());
+    HeaderValue::from_bytes(&short[..etag.len() + 2]).ok()
 }
 
 /// `Last-Modified` of what was stored then.
 pub(crate) fn last_modified(stored_ms: u64) -> Option<HeaderValue> {
-    let date = httpdate::fmt_http_date(modified(stored_ms)?);
-    HeaderValue::from_maybe_shared(Bytes::from(date)).ok()
+    HeaderValue::from_bytes(&dates::of_unix(is_dated(stored_ms)?)).ok()
 }
 
 /// The time in whole seconds, as HTTP's dates have it; `None` when it isn't known.
 fn modified(stored_ms: u64) -> Option<SystemTime> {
-    // Years after 9999 have no date in HTTP.
-    let known = (1..253_402_300_800_000).contains(&stored_ms);
-    known.then(|| UNIX_EPOCH + Duration::from_secs(stored_ms / 1000))
+    is_dated(stored_ms).map(|secs| UNIX_EPOCH + Duration::from_secs(secs))
+}
+
+/// The seconds of a time that is known. Years after 9999 have no date in HTTP.
+fn is_dated(stored_ms: u64) -> Option<u64> {
+    (1..253_402_300_800_000).contains(&stored_ms).then_some(stored_ms / 1000)
 }
 
 /// Whether the client asks for JSON by name. A wildcard is no such wish.

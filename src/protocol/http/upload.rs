@@ -9,9 +9,9 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use hyper::header::EXPECT;
 use hyper::http::request::Parts;
-use hyper::{Request, Version};
+use hyper::{Method, Request, Version};
 
-use super::{Answer, closing};
+use super::{Answer, closing, without_body};
 use crate::cache::Put;
 use crate::error::{Error, Kind, Result};
 
@@ -31,6 +31,8 @@ impl<B> Incoming for B where
 pub(crate) struct Upload<B> {
     body: B,
     version: Version,
+    /// The request was a `HEAD`: whatever answers it has no body.
+    to_head: bool,
     /// The client waits for `100 Continue`, which the first read sends.
     waits: bool,
     taken: u64,
@@ -56,8 +58,8 @@ impl<B: Incoming> Upload<B> {
             .get(EXPECT)
             .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
         let state = if body.is_end_stream() { State::Whole } else { State::Open };
-        let version = parts.version;
-        (parts, Self { body, version, waits, taken: 0, state })
+        let (version, to_head) = (parts.version, parts.method == Method::HEAD);
+        (parts, Self { body, version, to_head, waits, taken: 0, state })
     }
 
     /// The announced length. Neither `Content-Length` nor `Transfer-Encoding` is an empty body; `None` is one whose
@@ -104,7 +106,7 @@ impl<B: Incoming> Upload<B> {
     }
 
     /// The answer to this request: the rest of a body is read first, up to `max` bytes; past them, or when the client
-    /// broke off, the answer closes the connection.
+    /// broke off, the answer closes the connection. That to a `HEAD` loses its body.
     pub(crate) async fn finish(mut self, answer: Answer, max: u64) -> Answer {
         let enough = self.taken.saturating_add(max);
         while self.state == State::Open && !self.waits && self.taken < enough {
@@ -112,6 +114,7 @@ impl<B: Incoming> Upload<B> {
                 break;
             }
         }
+        let answer = if self.to_head { without_body(answer) } else { answer };
         if self.state == State::Whole { answer } else { closing(answer, self.version) }
     }
 
