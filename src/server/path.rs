@@ -16,7 +16,7 @@ const PATH_BYTES_MAX: usize = 8 << 10;
 /// Decodes and splits a path.
 pub(super) fn with_segments<T>(raw: &str, then: impl FnOnce(&[&str]) -> Result<T>) -> Result<T> {
     let path = decode(raw)?;
-    let mut few = [""; 24];
+    let mut few = [""; 8];
     let many: Vec<&str>;
     let segments = match split(&path, &mut few) {
         Some(count) => &few[..count],
@@ -60,14 +60,14 @@ fn decode(raw: &str) -> Result<Cow<'_, str>> {
 fn split<'a>(path: &'a str, segments: &mut [&'a str]) -> Option<usize> {
     let (mut count, mut start) = (0, 0);
     // Paths are short: looking at each byte takes less than setting up a search for each segment.
-    for end in
-        path.bytes().enumerate().filter(|(_, byte)| *byte == b'/').map(|(at, _)| at).chain([path.len()])
-    {
-        if start < end {
-            *segments.get_mut(count)? = &path[start..end];
-            count += 1;
+    for (at, byte) in path.bytes().chain([b'/']).enumerate() {
+        if byte == b'/' {
+            if start < at {
+                *segments.get_mut(count)? = &path[start..at];
+                count += 1;
+            }
+            start = at + 1;
         }
-        start = end + 1;
     }
     Some(count)
 }
