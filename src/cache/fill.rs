@@ -255,6 +255,7 @@ impl Cache {
                     remote: remote.clone(),
                     name,
                     growing,
+                    begun: false,
                     _reader: reader,
                 };
                 Ok(Some(Hit { meta, range: range.clone(), body: tailing.body(range), from: Tier::Upstream }))

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use super::check::meta_of;
 use super::fill::{Fill, Growing, Phase, Whole};
-use super::tail::{End, Progress};
+use super::tail::{End, FIRST_BYTES, Progress};
 use super::verify::Verifier;
 use super::{Asked, Cache, now_ms};
 use crate::body::Body;
@@ -250,6 +250,12 @@ impl Receiving {
             match piece {
                 Ok(Ok(Some(piece))) => {
                     verifier.update(&piece);
+                    if taken == 0 {
+                        let first = &piece[..piece.len().min(FIRST_BYTES).min(shown_max as usize)];
+                        told = first.len() as u64;
+                        let first = Bytes::copy_from_slice(first);
+                        tell.send_modify(|progress| (progress.readable, progress.first) = (told, first));
+                    }
                     taken += piece.len() as u64;
                     draft.write(piece).await.map_err(Broken::Disk)?;
                 }
@@ -257,8 +263,7 @@ impl Receiving {
                 Ok(Err(error)) => return Err(Broken::Upstream(error)),
                 Err(_) => {}
             }
-            // The first bytes are told at once: somebody waits for them.
-            if ended || paused || told == 0 || taken - told >= TELL_EVERY_BYTES {
+            if ended || paused || taken - told >= TELL_EVERY_BYTES {
                 draft.flush().await.map_err(Broken::Disk)?;
                 told = taken;
                 tell.send_modify(|progress| progress.readable = taken.min(shown_max));
@@ -299,7 +304,7 @@ impl Receiving {
                 match held {
                     Some((meta, links, body)) => {
                         let held = Held::new(generation.0, Arc::clone(meta), links, body.clone(), now_ms());
-                        inner.memory.promote(id, held, || self.cache.current(id).map(|current| current.0));
+                        inner.memory.put(id, held, || self.cache.current(id).map(|current| current.0));
                     }
                     None => inner.memory.forget(id),
                 }

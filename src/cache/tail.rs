@@ -16,8 +16,10 @@ use crate::upstream::Remote;
 /// How much of a growing body may be read.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Progress {
-    /// Bytes that are written and may be shown.
+    /// Bytes that may be shown: of `first`, or written.
     pub(super) readable: u64,
+    /// How it begins: in memory, so that nobody's first byte waits for the disk.
+    pub(super) first: Bytes,
     /// How it ended.
     pub(super) end: Option<End>,
 }
@@ -40,12 +42,17 @@ pub(super) struct Tailing {
     pub(super) remote: Remote,
     pub(super) name: ObjectName,
     pub(super) growing: Arc<Growing>,
+    /// Whether it has had its first piece.
+    pub(super) begun: bool,
     /// Keeps the fill going.
     pub(super) _reader: Reader,
 }
 
 /// What is read from the draft at once.
 const PIECE_BYTES: u64 = 256 << 10;
+
+/// So much of a body's beginning is kept in memory while it grows.
+pub(super) const FIRST_BYTES: usize = 16 << 10;
 
 enum Source {
     Draft,
@@ -66,7 +73,7 @@ impl Tailing {
     }
 
     async fn step(
-        self,
+        mut self,
         range: Range<u64>,
         mut source: Source,
     ) -> Result<Option<(Bytes, (Self, Range<u64>, Source))>> {
@@ -96,17 +103,22 @@ impl Tailing {
     }
 
     /// The next bytes of the draft; `None` when the disk failed.
-    async fn draft_piece(&self, range: &Range<u64>) -> Result<Option<Bytes>> {
+    async fn draft_piece(&mut self, range: &Range<u64>) -> Result<Option<Bytes>> {
+        if std::mem::replace(&mut self.begun, true) {
+            // Of a crowd that waits for one fill, nobody has a second piece before all have had a first byte.
+            tokio::task::yield_now().await;
+        }
         let mut progress = self.growing.progress.clone();
         let more = |progress: &Progress| progress.readable > range.start || progress.end.is_some();
         if progress.wait_for(more).await.is_err() {
             return Err(Error::new(Kind::Unavailable, "the fill was cut off as the daemon stops"));
         }
-        let (readable, end) = {
-            let progress = progress.borrow();
-            (progress.readable, progress.end.clone())
-        };
+        let Progress { readable, first, end } = progress.borrow().clone();
         if readable > range.start {
+            let first_end = range.end.min(first.len() as u64);
+            if range.start < first_end {
+                return Ok(Some(first.slice(range.start as usize..first_end as usize)));
+            }
             let max = (readable.min(range.end) - range.start).min(PIECE_BYTES);
             return match self.growing.tail.read_at(range.start, max as usize).await {
                 Ok(piece) if !piece.is_empty() => Ok(Some(piece)),
