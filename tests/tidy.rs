@@ -20,7 +20,7 @@ const PROTOCOL_SHARED: [&str; 3] = ["http", "reapi", "testing"];
 
 /// Each dependency, and the only places that may name it.
 const HOMES: [(&str, &[&str]); 12] = [
-    ("moka", &["memory.rs"]),
+    ("quick_cache", &["memory.rs"]),
     ("object_store", &["upstream/object", "upstream/credentials"]),
     ("prost", &["links", "protocol/reapi"]),
     ("bazel_remote_apis", &["protocol/reapi"]),

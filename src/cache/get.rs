@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -183,10 +184,13 @@ impl Cache {
             return store.body(stored, range)?.begun().await;
         }
         let bytes = store.body(stored, 0..len)?.collect(len).await?;
+        // What stays is just as long as the body: a record's buffer is longer, and goes back to its pool.
+        let bytes =
+            if len <= self.inner.settings.inline_max { Bytes::copy_from_slice(&bytes) } else { bytes };
         let checked = self.inner.facts.checked_ms(asked, stored.record.meta.stored_ms);
         let meta = Arc::new(stored.record.meta.clone());
         let held = Held::new(stored.generation.0, meta, stored.record.links.clone(), bytes.clone(), checked);
-        self.inner.memory.promote(asked.id, held, || self.current(asked.id).map(|generation| generation.0));
+        self.inner.memory.put(asked.id, held, || self.current(asked.id).map(|generation| generation.0));
         Ok(Body::bytes(bytes.slice(range.start as usize..range.end as usize)))
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::put::{Outcome, Put, Taken};
 use super::{Cache, now_ms};
@@ -32,6 +32,11 @@ impl Cache {
     }
 }
 
+/// Without the room that a body of unknown length has grown: what stays in memory weighs what it is counted as.
+fn exact(bytes: BytesMut) -> Bytes {
+    if bytes.capacity() == bytes.len() { bytes.freeze() } else { Bytes::copy_from_slice(&bytes) }
+}
+
 impl Put {
     pub(super) async fn finish(mut self, meta: Meta) -> Outcome {
         let taken = std::mem::replace(&mut self.taken, Taken::Dropped);
@@ -46,7 +51,7 @@ impl Put {
             }
         }
         let (body, draft) = match taken {
-            Taken::Collected(bytes) => (Some(bytes.freeze()), None),
+            Taken::Collected(bytes) => (Some(exact(bytes)), None),
             Taken::Drafted(draft, outbox) => (None, Some((draft, outbox))),
             Taken::Dropped => (None, None),
         };
@@ -159,7 +164,8 @@ impl Put {
         }
         match body {
             Some(body) => {
-                inner.memory.put(id, Held::new(generation.0, Arc::new(meta), links, body, now_ms()));
+                let held = Held::new(generation.0, Arc::new(meta), links, body, now_ms());
+                inner.memory.put(id, held, || self.cache.current(id).map(|current| current.0));
             }
             None => inner.memory.forget(id),
         }

@@ -137,6 +137,16 @@ impl Pool {
         let bytes = unused.unwrap_or_else(|| vec![0; BLOCK_LEN as usize].into_boxed_slice());
         Buffer { bytes, len: BLOCK_LEN as usize, pool: Arc::clone(self) }
     }
+
+    /// One for a record of this length. `None` for a longer one, and when streams of bodies need the rest.
+    pub(super) fn take_for(self: &Arc<Self>, len: usize) -> Option<Buffer> {
+        let fits = len <= BLOCK_LEN as usize && self.out.load(Ordering::Relaxed) < BLOCKS_MAX / 2;
+        fits.then(|| {
+            let mut buffer = self.take();
+            buffer.truncate(len);
+            buffer
+        })
+    }
 }
 
 impl Buffer {

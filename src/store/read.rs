@@ -121,10 +121,17 @@ impl Inner {
         })
     }
 
+    /// A record lies in a pooled block for as long as it is answered from: a block is warm, needs no zeroing, and
+    /// leaves no hole in the heap.
     async fn read_record(&self, segment: &Arc<Segment>, place: Place) -> Result<Bytes> {
-        let buffer = vec![0; place.length as usize];
-        let read = self.mode.read(segment, buffer, place.offset.into()).await;
-        let (mut buffer, len, _) = read.map_err(|error| Error::io("read", &segment.path, error))?;
+        let (length, offset) = (place.length as usize, u64::from(place.offset));
+        let failed = |error| Error::io("read", &segment.path, error);
+        if let Some(buffer) = self.pool.take_for(length) {
+            let (mut buffer, len, _) = self.mode.read(segment, buffer, offset).await.map_err(failed)?;
+            buffer.truncate(len);
+            return Ok(Bytes::from_owner(buffer));
+        }
+        let (mut buffer, len, _) = self.mode.read(segment, vec![0; length], offset).await.map_err(failed)?;
         buffer.truncate(len);
         Ok(buffer.into())
     }
