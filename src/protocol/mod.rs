@@ -16,7 +16,9 @@
 
 pub mod bazel;
 pub mod blob;
+pub mod gradle;
 pub mod http;
+pub mod nx;
 pub mod reapi;
 pub mod turborepo;
 

@@ -18,15 +18,16 @@ use super::path::with_segments;
 use super::wire::Socket;
 use crate::error::{Error, Kind, Result};
 use crate::key::{Namespace, Scope};
-use crate::protocol::http::{self, Answer, Reply, Upload};
-use crate::protocol::{Context, bazel, blob, turborepo};
+use crate::protocol::http::{self, Answer, Dialect as _, Reply, Upload};
+use crate::protocol::{Context, bazel, blob, gradle, nx, turborepo};
 
 /// A refused upload is read up to here, so that the client comes to read the answer.
 const DRAIN_BYTES_MAX: u64 = 64 << 20;
 
 /// The map, in the words of a 404.
 const MAP: &str = "not a path of this cache, which serves [/ns]/cas/{64 hex}, [/ns]/ac/{64 hex} and [/ns]/status \
-                   (Bazel, moon), [/ns]/v8/artifacts (Turborepo), /blob/{ns}/{name}, /-/healthz, /-/readyz, /-/stats\n";
+                   (Bazel, moon), [/ns]/v8/artifacts (Turborepo), [/ns]/v1/cache/{hash} (Nx), /gradle[/ns]/{key}, \
+                   /blob/{ns}/{name}, /-/healthz, /-/readyz, /-/stats\n";
 
 /// What every request comes through.
 #[derive(Debug)]
@@ -42,6 +43,8 @@ pub(super) struct Door {
 pub(super) struct Frontends {
     bazel: bazel::Frontend,
     turborepo: turborepo::Frontend,
+    nx: nx::Frontend,
+    gradle: gradle::Frontend,
     blob: blob::Frontend,
     scope: Scope,
 }
@@ -68,6 +71,8 @@ pub(super) enum Answering {
 enum Route<'a> {
     Bazel(Spot, bazel::Route),
     Turborepo(Spot, turborepo::Route),
+    Nx(Spot, nx::Route),
+    Gradle(Spot, gradle::Route),
     Blob(Spot, blob::Route),
     Admin(&'a [&'a str]),
     /// On the map, but not in this version.
@@ -84,6 +89,8 @@ type Spot = Option<Scope>;
 enum Dialect {
     Bazel,
     Turborepo,
+    Nx,
+    Gradle,
     Blob,
     Plain,
 }
@@ -96,6 +103,8 @@ impl Frontends {
         Self {
             bazel: bazel::Frontend::new(Arc::clone(&context)),
             turborepo: turborepo::Frontend::new(Arc::clone(&context)),
+            nx: nx::Frontend::new(Arc::clone(&context)),
+            gradle: gradle::Frontend::new(Arc::clone(&context)),
             blob: blob::Frontend::new(context),
             scope,
         }
@@ -105,8 +114,7 @@ impl Frontends {
     fn route<'a>(&self, segments: &'a [&'a str]) -> Result<Route<'a>> {
         let unserved = match segments {
             ["-", rest @ ..] => return Ok(Route::Admin(rest)),
-            ["blob", ..] => "",
-            ["gradle", ..] => "gradle",
+            ["blob" | "gradle", ..] => "",
             ["ccache", ..] => "ccache",
             ["dav", ..] => "dav",
             ["maven", ..] => "maven",
@@ -114,7 +122,6 @@ impl Frontends {
             ["go", ..] => "go",
             ["larder", ..] => "larder",
             ["s3", ..] => "s3",
-            [.., "v1", "cache", _] => "v1/cache",
             _ => "",
         };
         if !unserved.is_empty() {
@@ -122,6 +129,12 @@ impl Frontends {
         }
         if let Some((namespace, route)) = blob::Route::parse(segments) {
             return Ok(Route::Blob(self.spot(&segments[namespace])?, route));
+        }
+        if let Some((namespace, route)) = gradle::Route::parse(segments) {
+            return Ok(Route::Gradle(self.spot(&segments[namespace])?, route));
+        }
+        if let Some((namespace, route)) = nx::Route::parse(segments) {
+            return Ok(Route::Nx(self.spot(&segments[namespace])?, route));
         }
         if let Some((namespace, route)) = turborepo::Route::parse(segments) {
             return Ok(Route::Turborepo(self.spot(&segments[namespace])?, route));
@@ -152,6 +165,8 @@ impl Frontends {
         match dialect {
             Dialect::Bazel => self.bazel.refuse_request(error, request).await,
             Dialect::Turborepo => self.turborepo.refuse_request(error, request).await,
+            Dialect::Nx => self.nx.refuse_request(error, request).await,
+            Dialect::Gradle => self.gradle.refuse_request(error, request).await,
             Dialect::Blob => self.blob.refuse_request(error, request).await,
             Dialect::Plain => {
                 let status = match error.kind() {
@@ -185,6 +200,8 @@ pub(super) fn answer(
             Route::Admin(rest) => Routed::Admin(Page::parse(rest, request.uri().query(), visit.admin)),
             Route::Bazel(spot, route) => Routed::Bazel(spot, route),
             Route::Turborepo(spot, route) => Routed::Turborepo(spot, route),
+            Route::Nx(spot, route) => Routed::Nx(spot, route),
+            Route::Gradle(spot, route) => Routed::Gradle(spot, route),
             Route::Blob(spot, route) => Routed::Blob(spot, route),
             Route::Unserved(name) => Routed::Missing(
                 format!("/{name} is a route that this version of larder doesn't serve yet\n").into(),
@@ -213,6 +230,28 @@ pub(super) fn answer(
             Answering::later(async move {
                 let frontends = &door.frontends;
                 frontends.turborepo.answer(frontends.scope(&spot), route, request).await
+            })
+        }
+        Ok(Routed::Nx(spot, route)) => {
+            ticket.answered_by("nx");
+            if let Some(answer) = frontends.nx.answer_now(frontends.scope(&spot), &route, &request) {
+                return Answering::Now(Some(answer));
+            }
+            let door = Arc::clone(door);
+            Answering::later(async move {
+                let frontends = &door.frontends;
+                frontends.nx.answer(frontends.scope(&spot), route, request).await
+            })
+        }
+        Ok(Routed::Gradle(spot, route)) => {
+            ticket.answered_by("gradle");
+            if let Some(answer) = frontends.gradle.answer_now(frontends.scope(&spot), &route, &request) {
+                return Answering::Now(Some(answer));
+            }
+            let door = Arc::clone(door);
+            Answering::later(async move {
+                let frontends = &door.frontends;
+                frontends.gradle.answer(frontends.scope(&spot), route, request).await
             })
         }
         Ok(Routed::Blob(spot, route)) => {
@@ -248,6 +287,8 @@ pub(super) fn answer(
 enum Routed {
     Bazel(Spot, bazel::Route),
     Turborepo(Spot, turborepo::Route),
+    Nx(Spot, nx::Route),
+    Gradle(Spot, gradle::Route),
     Blob(Spot, blob::Route),
     Admin(std::result::Result<Page, (StatusCode, &'static str)>),
     Missing(Cow<'static, str>),
@@ -287,6 +328,10 @@ impl Dialect {
     fn of(raw: &str) -> Self {
         if raw.starts_with("/blob/") {
             Self::Blob
+        } else if raw.starts_with("/gradle/") {
+            Self::Gradle
+        } else if raw.contains("/v1/cache/") {
+            Self::Nx
         } else if raw.contains("/v8/artifacts") {
             Self::Turborepo
         } else if raw.contains("/cas/") || raw.contains("/ac/") {
@@ -326,6 +371,8 @@ mod tests {
         for (path, dialect) in [
             ("/blob/x/%00", Dialect::Blob),
             ("/ns/v8/artifacts/%2e%2e", Dialect::Turborepo),
+            ("/ns/v1/cache/%zz", Dialect::Nx),
+            ("/gradle/v1/cache/%zz", Dialect::Gradle),
             ("/cas/%zz", Dialect::Bazel),
             ("/a/ac/..", Dialect::Bazel),
             ("/%00", Dialect::Plain),

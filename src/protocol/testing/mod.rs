@@ -3,6 +3,8 @@
 mod anything;
 mod bazel;
 mod blob;
+mod gradle;
+mod nx;
 mod turborepo;
 mod wire;
 
@@ -14,8 +16,9 @@ use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::Frame;
 use hyper::{HeaderMap, Request, StatusCode};
 
-use super::http::{Answer, Incoming};
+use super::http::{Answer, Dialect as _, Incoming};
 use super::{Context, Settings, bazel as bazel_http, blob as blobs, turborepo as turbo};
+use super::{gradle as gradle_http, nx as nx_http};
 use crate::cache::{self, Cache, Parts};
 use crate::error::Error;
 use crate::key::{Namespace, Owner, Scope};
@@ -27,6 +30,8 @@ struct Desk {
     context: Arc<Context>,
     bazel: bazel_http::Frontend,
     turborepo: turbo::Frontend,
+    nx: nx_http::Frontend,
+    gradle: gradle_http::Frontend,
     blob: blobs::Frontend,
     _dir: tempfile::TempDir,
 }
@@ -67,6 +72,8 @@ impl Desk {
         Self {
             bazel: bazel_http::Frontend::new(Arc::clone(&context)),
             turborepo: turbo::Frontend::new(Arc::clone(&context)),
+            nx: nx_http::Frontend::new(Arc::clone(&context)),
+            gradle: gradle_http::Frontend::new(Arc::clone(&context)),
             blob: blobs::Frontend::new(Arc::clone(&context)),
             context,
             _dir: dir,
@@ -89,6 +96,24 @@ impl Desk {
                     None => self.blob.answer(&scope, route, request).await,
                 },
                 Err(error) => self.blob.refuse_request(&error, request).await,
+            });
+        }
+        if let Some((namespace, route)) = gradle_http::Route::parse(&segments) {
+            return Some(match scope(&segments[namespace]) {
+                Ok(scope) => match self.gradle.answer_now(&scope, &route, &request) {
+                    Some(answer) => answer,
+                    None => self.gradle.answer(&scope, route, request).await,
+                },
+                Err(error) => self.gradle.refuse_request(&error, request).await,
+            });
+        }
+        if let Some((namespace, route)) = nx_http::Route::parse(&segments) {
+            return Some(match scope(&segments[namespace]) {
+                Ok(scope) => match self.nx.answer_now(&scope, &route, &request) {
+                    Some(answer) => answer,
+                    None => self.nx.answer(&scope, route, request).await,
+                },
+                Err(error) => self.nx.refuse_request(&error, request).await,
             });
         }
         if let Some((namespace, route)) = turbo::Route::parse(&segments) {
