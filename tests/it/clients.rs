@@ -1,11 +1,19 @@
 //! The real build tools against one daemon: what was built once is a remote hit after the tool has forgotten it.
 
+use crate::support::daemon::Daemon;
+use crate::support::free_addr;
 use crate::support::setup::Setup;
+use crate::support::tools::gradle::Gradle;
+use crate::support::tools::nx::Nx;
 use crate::support::tools::{Bazel, Moon, Run, Tool, Turbo};
+use crate::support::weed;
 
 /// Builds cold, forgets, builds warm: every task exactly once, then every task from the cache.
 fn cold_then_warm<T: Tool>() {
-    let daemon = Setup::new().start();
+    cold_then_warm_at::<T>(&Setup::new().start());
+}
+
+fn cold_then_warm_at<T: Tool>(daemon: &Daemon) {
     let checkout = T::checkout("v1");
     assert_eq!(checkout.build(&daemon.url()), Run::all_ran(T::TASKS), "cold");
     let built = checkout.outputs();
@@ -47,6 +55,23 @@ fn bazel_hits_what_it_built() {
 }
 
 #[test]
+fn nx_hits_what_it_built() {
+    cold_then_warm::<Nx>();
+}
+
+#[test]
+fn gradle_hits_what_it_built() {
+    cold_then_warm::<Gradle>();
+}
+
+#[test]
+fn nx_and_gradle_hit_what_they_built_while_the_upstream_is_gone() {
+    let daemon = Setup::new().upstream(weed::url(free_addr(), "")).start();
+    cold_then_warm_at::<Nx>(&daemon);
+    cold_then_warm_at::<Gradle>(&daemon);
+}
+
+#[test]
 fn turbo_builds_without_a_daemon() {
     without_a_daemon::<Turbo>();
 }
@@ -59,4 +84,9 @@ fn moon_builds_without_a_daemon() {
 #[test]
 fn bazel_builds_without_a_daemon() {
     without_a_daemon::<Bazel>();
+}
+
+#[test]
+fn gradle_builds_without_a_daemon() {
+    without_a_daemon::<Gradle>();
 }
