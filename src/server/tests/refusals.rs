@@ -15,6 +15,9 @@ async fn bad_names_are_refused_in_the_frontends_words_and_the_connection_serves_
         ("/cas/abc", 400, "64 hex"),
         ("/ac/abc%zz", 400, "two hex digits"),
         ("/blob", 400, "namespace"),
+        ("/ccache/x/%2e%2e", 400, "segment"),
+        ("/ccache/x", 400, "layout=subdirs"),
+        ("/maven/v1.2/x", 400, "{artifactId}"),
         ("/go/cas/x/v8/artifacts/1", 404, "doesn't serve yet"),
         ("/anything/else", 404, "/blob/{ns}/{name}"),
         ("/-/nothing", 404, "healthz"),
@@ -47,7 +50,14 @@ async fn unknown_methods_are_405_everywhere() {
     let house = House::open().await;
     let mut client = house.tcp().await;
     let hash = "0".repeat(64);
-    for path in [&format!("/cas/{hash}"), "/v8/artifacts/1?slug=t", "/blob/x/y", "/-/stats", "/status"] {
+    for path in [
+        &format!("/cas/{hash}"),
+        "/v8/artifacts/1?slug=t",
+        "/blob/x/y",
+        "/maven/v1.2/g/a/c/f",
+        "/-/stats",
+        "/status",
+    ] {
         let request = format!("BREW {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 3\r\n\r\npot");
         let heard = client.ask(request).await;
         assert_eq!(heard.status, 405, "{path}: {heard:?}");

@@ -14,6 +14,8 @@ pub(crate) enum Route {
     Cas,
     Turbo,
     Blob,
+    Ccache,
+    Maven,
 }
 
 /// An entry as a client of its route would have made it.
@@ -27,14 +29,26 @@ pub(crate) struct Entry {
 // === impl Route ===
 
 impl Route {
-    pub(crate) const ALL: [Self; 4] = [Self::Ac, Self::Cas, Self::Turbo, Self::Blob];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Ac, Self::Cas, Self::Turbo, Self::Blob, Self::Ccache, Self::Maven];
+
+    /// What a PUT over `entry_max` is answered with: a refusal only where the client takes it calmly.
+    pub(crate) fn over_entry_max(self) -> u16 {
+        match self {
+            Self::Ac | Self::Cas | Self::Turbo => 413,
+            Self::Blob | Self::Ccache | Self::Maven => 200,
+        }
+    }
 
     /// An entry of `len` bytes that nothing else in the test has.
     pub(crate) fn entry(self, rng: &mut Rng, len: usize) -> Entry {
         let mut body = rng.bytes(len);
-        if let (Self::Ac, Some(first)) = (self, body.first_mut()) {
+        match self {
             // No action result begins so: an opaque entry without links, which comes back as it went in.
-            *first = 0xff;
+            Self::Ac => body.iter_mut().take(1).for_each(|first| *first = 0xff),
+            // None is empty.
+            Self::Ccache => body.resize(len.max(1), 0),
+            Self::Cas | Self::Turbo | Self::Blob | Self::Maven => {}
         }
         let name = sha256(&rng.next().to_le_bytes());
         let target = match self {
@@ -42,6 +56,8 @@ impl Route {
             Self::Cas => format!("/ns/cas/{}", sha256(&body)),
             Self::Turbo => format!("/v8/artifacts/{}?slug=team", &name[..16]),
             Self::Blob => format!("/blob/ns/{name}"),
+            Self::Ccache => format!("/ccache/ns/{}/{}", &name[..2], &name[2..40]),
+            Self::Maven => format!("/maven/ns/v1.2/org.example/app/{}/app.jar", &name[..16]),
         };
         Entry { route: self, target, body }
     }
@@ -54,7 +70,7 @@ impl Entry {
         let request = Request::put(self.target.clone(), self.body.clone());
         match self.route {
             Route::Turbo => request.header("authorization", "Bearer any").header("x-artifact-duration", "42"),
-            Route::Ac | Route::Cas | Route::Blob => request,
+            Route::Ac | Route::Cas | Route::Blob | Route::Ccache | Route::Maven => request,
         }
     }
 
@@ -66,7 +82,7 @@ impl Entry {
         let request = Request::new(method, self.target.clone());
         match self.route {
             Route::Turbo => request.header("authorization", "Bearer any"),
-            Route::Ac | Route::Cas | Route::Blob => request,
+            Route::Ac | Route::Cas | Route::Blob | Route::Ccache | Route::Maven => request,
         }
     }
 }

@@ -4,6 +4,8 @@
 //! hashes, wherever they lie. Each task writes a random number into its output, so that an output which is the same
 //! on two machines came through the cache.
 
+pub(crate) mod ccache;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
