@@ -170,7 +170,7 @@ impl Entries {
         upload.finish(answer, self.context.settings.drain_bytes_max).await
     }
 
-    /// OPTIONS is answered with the methods: Maven's transport asks it whether this is WebDAV.
+    /// OPTIONS is answered with the methods: Maven's transport may ask it whether this is WebDAV.
     async fn other_method<B: Incoming>(&self, request: Request<B>) -> Answer {
         let (head, upload) = Upload::of(request);
         let allow = self.rules.allow;

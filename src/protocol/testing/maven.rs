@@ -1,4 +1,4 @@
-//! The Maven build cache extension, by its source (layout 1.2).
+//! The Maven build cache extension, by its source and as 1.2.0 was seen.
 
 use super::*;
 use crate::key::{Key, ObjectName};
@@ -44,6 +44,11 @@ fn a_path_is_parsed_from_its_right_end_and_names_upstream_are_frozen() {
     for (path, ns, object) in [
         ("maven/v1.2/g.h/a/c/f.jar", "", "maven/v1.2/g.h/a/c/f.jar"),
         ("maven/v1/g/a/c/f", "", "maven/v1/g/a/c/f"),
+        (
+            "maven/web/v1.1/org.example/app/de3735b835c897da/app.jar",
+            "web",
+            "maven/web/v1.1/org.example/app/de3735b835c897da/app.jar",
+        ),
         ("maven/team/v1.2/g/a/c/buildinfo.xml", "team", "maven/team/v1.2/g/a/c/buildinfo.xml"),
         ("maven/a/b/v1.2/g/a/c/f", "a/b", "maven/a/b/v1.2/g/a/c/f"),
         ("maven/v1.2/v1.2/g/a/c/f", "v1.2", "maven/v1.2/v1.2/g/a/c/f"),
