@@ -18,8 +18,8 @@ use super::path::with_segments;
 use super::wire::Socket;
 use crate::error::{Error, Kind, Result};
 use crate::key::{Namespace, Scope};
-use crate::protocol::http::{self, Answer, Dialect as _, Reply, Upload};
-use crate::protocol::{Context, bazel, blob, gradle, nx, turborepo};
+use crate::protocol::http::{self, Answer, Dialect as _, Entries, Reply, Target, Upload};
+use crate::protocol::{Context, bazel, blob, ccache, gradle, maven, nx, turborepo};
 
 /// A refused upload is read up to here, so that the client comes to read the answer.
 const DRAIN_BYTES_MAX: u64 = 64 << 20;
@@ -27,7 +27,8 @@ const DRAIN_BYTES_MAX: u64 = 64 << 20;
 /// The map, in the words of a 404.
 const MAP: &str = "not a path of this cache, which serves [/ns]/cas/{64 hex}, [/ns]/ac/{64 hex} and [/ns]/status \
                    (Bazel, moon), [/ns]/v8/artifacts (Turborepo), [/ns]/v1/cache/{hash} (Nx), /gradle[/ns]/{key}, \
-                   /blob/{ns}/{name}, /-/healthz, /-/readyz, /-/stats\n";
+                   /blob/{ns}/{name} (Rush, Please, anything), /ccache[/ns]/…, /maven[/ns]/v1.2/…, /-/healthz, \
+                   /-/readyz, /-/stats\n";
 
 /// What every request comes through.
 #[derive(Debug)]
@@ -45,8 +46,18 @@ pub(super) struct Frontends {
     turborepo: turborepo::Frontend,
     nx: nx::Frontend,
     gradle: gradle::Frontend,
-    blob: blob::Frontend,
+    blob: Entries,
+    ccache: Entries,
+    maven: Entries,
     scope: Scope,
+}
+
+/// Those of the frontends that answer for named entries alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Named {
+    Blob,
+    Ccache,
+    Maven,
 }
 
 /// Who is at the other end of a connection, and by which socket.
@@ -73,7 +84,7 @@ enum Route<'a> {
     Turborepo(Spot, turborepo::Route),
     Nx(Spot, nx::Route),
     Gradle(Spot, gradle::Route),
-    Blob(Spot, blob::Route),
+    Named(Named, Spot, Target),
     Admin(&'a [&'a str]),
     /// On the map, but not in this version.
     Unserved(&'static str),
@@ -91,7 +102,7 @@ enum Dialect {
     Turborepo,
     Nx,
     Gradle,
-    Blob,
+    Named(Named),
     Plain,
 }
 
@@ -105,7 +116,9 @@ impl Frontends {
             turborepo: turborepo::Frontend::new(Arc::clone(&context)),
             nx: nx::Frontend::new(Arc::clone(&context)),
             gradle: gradle::Frontend::new(Arc::clone(&context)),
-            blob: blob::Frontend::new(context),
+            blob: blob::frontend(Arc::clone(&context)),
+            ccache: ccache::frontend(Arc::clone(&context)),
+            maven: maven::frontend(context),
             scope,
         }
     }
@@ -114,10 +127,8 @@ impl Frontends {
     fn route<'a>(&self, segments: &'a [&'a str]) -> Result<Route<'a>> {
         let unserved = match segments {
             ["-", rest @ ..] => return Ok(Route::Admin(rest)),
-            ["blob" | "gradle", ..] => "",
-            ["ccache", ..] => "ccache",
+            ["blob" | "ccache" | "gradle" | "maven", ..] => "",
             ["dav", ..] => "dav",
-            ["maven", ..] => "maven",
             ["nix", ..] => "nix",
             ["go", ..] => "go",
             ["larder", ..] => "larder",
@@ -127,8 +138,15 @@ impl Frontends {
         if !unserved.is_empty() {
             return Ok(Route::Unserved(unserved));
         }
-        if let Some((namespace, route)) = blob::Route::parse(segments) {
-            return Ok(Route::Blob(self.spot(&segments[namespace])?, route));
+        if let Some((namespace, target)) = blob::parse(segments) {
+            return Ok(Route::Named(Named::Blob, self.spot(&segments[namespace])?, target));
+        }
+        if let Some((namespace, target)) = maven::parse(segments) {
+            return Ok(Route::Named(Named::Maven, self.spot(&segments[namespace])?, target));
+        }
+        // Before Bazel's: ccache's bazel layout is told from action results by its names.
+        if let Some((namespace, target)) = ccache::parse(segments) {
+            return Ok(Route::Named(Named::Ccache, self.spot(&segments[namespace])?, target));
         }
         if let Some((namespace, route)) = gradle::Route::parse(segments) {
             return Ok(Route::Gradle(self.spot(&segments[namespace])?, route));
@@ -160,6 +178,14 @@ impl Frontends {
         spot.as_ref().unwrap_or(&self.scope)
     }
 
+    fn named(&self, which: Named) -> &Entries {
+        match which {
+            Named::Blob => &self.blob,
+            Named::Ccache => &self.ccache,
+            Named::Maven => &self.maven,
+        }
+    }
+
     /// Refuses in the words of the frontend that the path looks meant for.
     async fn refuse(&self, dialect: Dialect, error: &Error, request: Request<Uploading>) -> Answer {
         match dialect {
@@ -167,7 +193,7 @@ impl Frontends {
             Dialect::Turborepo => self.turborepo.refuse_request(error, request).await,
             Dialect::Nx => self.nx.refuse_request(error, request).await,
             Dialect::Gradle => self.gradle.refuse_request(error, request).await,
-            Dialect::Blob => self.blob.refuse_request(error, request).await,
+            Dialect::Named(which) => self.named(which).refuse_request(error, request).await,
             Dialect::Plain => {
                 let status = match error.kind() {
                     Kind::Denied => StatusCode::FORBIDDEN,
@@ -202,7 +228,7 @@ pub(super) fn answer(
             Route::Turborepo(spot, route) => Routed::Turborepo(spot, route),
             Route::Nx(spot, route) => Routed::Nx(spot, route),
             Route::Gradle(spot, route) => Routed::Gradle(spot, route),
-            Route::Blob(spot, route) => Routed::Blob(spot, route),
+            Route::Named(which, spot, target) => Routed::Named(which, spot, target),
             Route::Unserved(name) => Routed::Missing(
                 format!("/{name} is a route that this version of larder doesn't serve yet\n").into(),
             ),
@@ -254,15 +280,16 @@ pub(super) fn answer(
                 frontends.gradle.answer(frontends.scope(&spot), route, request).await
             })
         }
-        Ok(Routed::Blob(spot, route)) => {
-            ticket.answered_by("blob");
-            if let Some(answer) = frontends.blob.answer_now(frontends.scope(&spot), &route, &request) {
+        Ok(Routed::Named(which, spot, target)) => {
+            let entries = frontends.named(which);
+            ticket.answered_by(entries.protocol());
+            if let Some(answer) = entries.answer_now(frontends.scope(&spot), &target, &request) {
                 return Answering::Now(Some(answer));
             }
             let door = Arc::clone(door);
             Answering::later(async move {
                 let frontends = &door.frontends;
-                frontends.blob.answer(frontends.scope(&spot), route, request).await
+                frontends.named(which).answer(frontends.scope(&spot), target, request).await
             })
         }
         Ok(Routed::Admin(Ok(page))) => {
@@ -289,7 +316,7 @@ enum Routed {
     Turborepo(Spot, turborepo::Route),
     Nx(Spot, nx::Route),
     Gradle(Spot, gradle::Route),
-    Blob(Spot, blob::Route),
+    Named(Named, Spot, Target),
     Admin(std::result::Result<Page, (StatusCode, &'static str)>),
     Missing(Cow<'static, str>),
 }
@@ -327,7 +354,11 @@ impl Dialect {
     /// Judged by the path as it came: it may be one that doesn't decode.
     fn of(raw: &str) -> Self {
         if raw.starts_with("/blob/") {
-            Self::Blob
+            Self::Named(Named::Blob)
+        } else if raw.starts_with("/ccache/") {
+            Self::Named(Named::Ccache)
+        } else if raw.starts_with("/maven/") {
+            Self::Named(Named::Maven)
         } else if raw.starts_with("/gradle/") {
             Self::Gradle
         } else if raw.contains("/v1/cache/") {
@@ -369,7 +400,9 @@ mod tests {
     #[test]
     fn a_refusal_has_the_words_of_whom_the_path_was_for() {
         for (path, dialect) in [
-            ("/blob/x/%00", Dialect::Blob),
+            ("/blob/x/%00", Dialect::Named(Named::Blob)),
+            ("/ccache/x/%00", Dialect::Named(Named::Ccache)),
+            ("/maven/cas/..", Dialect::Named(Named::Maven)),
             ("/ns/v8/artifacts/%2e%2e", Dialect::Turborepo),
             ("/ns/v1/cache/%zz", Dialect::Nx),
             ("/gradle/v1/cache/%zz", Dialect::Gradle),

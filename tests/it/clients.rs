@@ -3,6 +3,7 @@
 use crate::support::daemon::Daemon;
 use crate::support::free_addr;
 use crate::support::setup::Setup;
+use crate::support::tools::ccache::Ccache;
 use crate::support::tools::gradle::Gradle;
 use crate::support::tools::nx::Nx;
 use crate::support::tools::{Bazel, Moon, Run, Tool, Turbo};
@@ -69,6 +70,30 @@ fn nx_and_gradle_hit_what_they_built_while_the_upstream_is_gone() {
     let daemon = Setup::new().upstream(weed::url(free_addr(), "")).start();
     cold_then_warm_at::<Nx>(&daemon);
     cold_then_warm_at::<Gradle>(&daemon);
+}
+
+#[test]
+fn ccache_hits_what_it_built_in_every_layout() {
+    cold_then_warm::<Ccache<0, 0>>();
+    cold_then_warm::<Ccache<0, 1>>();
+    cold_then_warm::<Ccache<0, 2>>();
+    cold_then_warm::<Ccache<1, 0>>();
+    cold_then_warm::<Ccache<1, 1>>();
+    cold_then_warm::<Ccache<1, 2>>();
+}
+
+#[test]
+fn ccache_hits_what_it_built_while_the_upstream_is_gone() {
+    let setup = Setup::new().upstream(weed::url(free_addr(), ""));
+    cold_then_warm_at::<Ccache<0, 0>>(&setup.start());
+    let setup = Setup::new().upstream(weed::url(free_addr(), ""));
+    cold_then_warm_at::<Ccache<1, 2>>(&setup.start());
+}
+
+#[test]
+fn ccache_compiles_without_a_daemon() {
+    without_a_daemon::<Ccache<0, 0>>();
+    without_a_daemon::<Ccache<1, 1>>();
 }
 
 #[test]

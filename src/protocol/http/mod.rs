@@ -1,4 +1,5 @@
-//! What the HTTP frontends share: answers, request bodies, ranges, conditions, headers.
+//! What the HTTP frontends share: answers, request bodies, ranges, conditions, headers, and all of it together for
+//! entries by name.
 //!
 //! A [`Reply`] has an exact length and never ends cleanly short: what fails while it is sent breaks the connection
 //! (HTTP/1) or resets the stream with `INTERNAL_ERROR` (HTTP/2), which every client takes for a failed download. A
@@ -7,6 +8,7 @@
 mod conditions;
 mod dates;
 mod dialect;
+mod entries;
 mod ranges;
 mod upload;
 
@@ -24,6 +26,8 @@ use hyper::{Method, Response, StatusCode, Version};
 
 pub(crate) use conditions::{Verdict, apply_range, is_plain, precondition, verdict};
 pub(crate) use dialect::Dialect;
+pub use entries::{Entries, Target};
+pub(crate) use entries::{Rules, path_name};
 pub(crate) use ranges::{content_range, range, unsatisfied_range};
 pub use upload::Incoming;
 pub(crate) use upload::Upload;

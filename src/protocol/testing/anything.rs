@@ -7,6 +7,12 @@ use super::*;
 fn segment() -> impl Strategy<Value = String> {
     prop_oneof![
         Just("blob".to_owned()),
+        Just("ccache".into()),
+        Just("maven".into()),
+        Just("v1.2".into()),
+        Just("ab".into()),
+        "[a-z0-9]{31}",
+        "[a-f0-9]{40}",
         Just("ns".into()),
         Just("cas".into()),
         Just("ac".into()),
@@ -62,7 +68,7 @@ proptest! {
         requests in proptest::collection::vec(
             (
                 proptest::sample::select(vec!["GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS", "BREW"]),
-                proptest::collection::vec(segment(), 1..6),
+                proptest::collection::vec(segment(), 1..8),
                 prop_oneof![Just(""), Just("?slug=t"), Just("?teamId=%00"), Just("?&=&slug")],
                 proptest::collection::vec(header(), 0..4),
                 proptest::sample::select(vec![

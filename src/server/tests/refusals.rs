@@ -17,6 +17,9 @@ async fn bad_names_are_refused_in_the_frontends_words_and_the_connection_serves_
         ("/blob", 400, "namespace"),
         ("/gradle/web", 400, "32 lower-case hex"),
         ("/gradle/%zz", 400, "two hex digits"),
+        ("/ccache/x/%2e%2e", 400, "segment"),
+        ("/ccache/x", 400, "layout=subdirs"),
+        ("/maven/v1.2/x", 400, "{artifactId}"),
         ("/go/cas/x/v8/artifacts/1", 404, "doesn't serve yet"),
         ("/anything/else", 404, "/blob/{ns}/{name}"),
         ("/-/nothing", 404, "healthz"),
@@ -64,9 +67,16 @@ async fn unknown_methods_are_405_everywhere() {
     let mut client = house.tcp().await;
     let hash = "0".repeat(64);
     let (cas, gradle) = (format!("/cas/{hash}"), format!("/gradle/{}", &hash[..32]));
-    for path in
-        [&cas, &gradle, "/v8/artifacts/1?slug=t", "/ns/v1/cache/1", "/blob/x/y", "/-/stats", "/status"]
-    {
+    for path in [
+        &cas,
+        &gradle,
+        "/v8/artifacts/1?slug=t",
+        "/ns/v1/cache/1",
+        "/blob/x/y",
+        "/maven/v1.2/g/a/c/f",
+        "/-/stats",
+        "/status",
+    ] {
         let request = format!("BREW {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 3\r\n\r\npot");
         let heard = client.ask(request).await;
         assert_eq!(heard.status, 405, "{path}: {heard:?}");

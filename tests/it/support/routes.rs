@@ -16,6 +16,8 @@ pub(crate) enum Route {
     Nx,
     Gradle,
     Blob,
+    Ccache,
+    Maven,
 }
 
 /// An entry as a client of its route would have made it.
@@ -29,13 +31,14 @@ pub(crate) struct Entry {
 // === impl Route ===
 
 impl Route {
-    pub(crate) const ALL: [Self; 6] = [Self::Ac, Self::Cas, Self::Turbo, Self::Nx, Self::Gradle, Self::Blob];
+    pub(crate) const ALL: [Self; 8] =
+        [Self::Ac, Self::Cas, Self::Turbo, Self::Nx, Self::Gradle, Self::Blob, Self::Ccache, Self::Maven];
 
     /// What a PUT over `entry_max` is answered with: a refusal only where the client takes it calmly.
     pub(crate) fn over_entry_max(self) -> u16 {
         match self {
             Self::Ac | Self::Cas | Self::Turbo => 413,
-            Self::Nx | Self::Gradle | Self::Blob => 200,
+            Self::Nx | Self::Gradle | Self::Blob | Self::Ccache | Self::Maven => 200,
         }
     }
 
@@ -50,7 +53,9 @@ impl Route {
                 body.resize(len.max(18), 0);
                 body[..10].copy_from_slice(b"\x1f\x8b\x08\0\0\0\0\0\0\xff");
             }
-            Self::Cas | Self::Turbo | Self::Gradle | Self::Blob => {}
+            // None is empty.
+            Self::Ccache => body.resize(len.max(1), 0),
+            Self::Cas | Self::Turbo | Self::Gradle | Self::Blob | Self::Maven => {}
         }
         let number = rng.next();
         let name = sha256(&number.to_le_bytes());
@@ -61,6 +66,8 @@ impl Route {
             Self::Nx => format!("/ns/v1/cache/{number}"),
             Self::Gradle => format!("/gradle/ns/{}", &name[..32]),
             Self::Blob => format!("/blob/ns/{name}"),
+            Self::Ccache => format!("/ccache/ns/{}/{}", &name[..2], &name[2..40]),
+            Self::Maven => format!("/maven/ns/v1.2/org.example/app/{}/app.jar", &name[..16]),
         };
         Entry { route: self, target, body }
     }
@@ -75,7 +82,7 @@ impl Entry {
             Route::Turbo => request.header("authorization", "Bearer any").header("x-artifact-duration", "42"),
             Route::Nx => request.header("content-type", "application/octet-stream"),
             Route::Gradle => request.header("content-type", "application/vnd.gradle.build-cache-artifact.v2"),
-            Route::Ac | Route::Cas | Route::Blob => request,
+            Route::Ac | Route::Cas | Route::Blob | Route::Ccache | Route::Maven => request,
         }
     }
 
@@ -87,7 +94,13 @@ impl Entry {
         let request = Request::new(method, self.target.clone());
         match self.route {
             Route::Turbo => request.header("authorization", "Bearer any"),
-            Route::Ac | Route::Cas | Route::Nx | Route::Gradle | Route::Blob => request,
+            Route::Ac
+            | Route::Cas
+            | Route::Nx
+            | Route::Gradle
+            | Route::Blob
+            | Route::Ccache
+            | Route::Maven => request,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! hashes, wherever they lie. Each task writes a random number into its output, so that an output which is the same
 //! on two machines came through the cache.
 
+pub(crate) mod ccache;
 pub(crate) mod gradle;
 pub(crate) mod nx;
 
