@@ -77,6 +77,14 @@ impl Body {
         Ok(self)
     }
 
+    /// How it begins: the bytes that are here, or of a stream the piece that [`Body::begun`] has read.
+    pub fn peek(&self) -> &[u8] {
+        match (&self.first, &self.inner) {
+            (Some(bytes), _) | (None, Inner::Bytes(bytes)) => bytes,
+            (None, Inner::Stream(_) | Inner::Ended) => &[],
+        }
+    }
+
     /// Reads it all into one buffer of at most `max` bytes.
     ///
     /// # Errors
@@ -182,8 +190,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_that_was_begun_is_still_whole_and_one_that_begins_badly_is_not_begun() {
-        let body = Body::stream(6, pieces(&[b"lar", b"der"])).begun().await.expect("it begins well");
-        assert_eq!(body.len(), 6);
+        let body = Body::stream(6, pieces(&[b"lar", b"der"]));
+        assert_eq!(body.peek(), b"");
+        let body = body.begun().await.expect("it begins well");
+        assert_eq!((body.len(), body.peek()), (6, &b"lar"[..]));
+        assert_eq!(Body::bytes(Bytes::from_static(b"larder")).peek(), b"larder");
         assert_eq!(body.collect(6).await.ok(), Some(Bytes::from_static(b"larder")));
         assert_eq!(Body::empty().begun().await.map(|body| body.len()).ok(), Some(0));
         let bad = futures_util::stream::iter([Err(Error::new(Kind::Corrupt, "a bad block"))]);

@@ -119,7 +119,7 @@ fn load(known: &Arc<Known>, addr: &Addr, rng: &mut Rng) -> Vec<std::thread::Join
 
 impl Known {
     fn write(&self, addr: &Addr, rng: &mut Rng) {
-        let route = Route::ALL[usize::try_from(below(rng, 4)).expect("below 4")];
+        let route = Route::ALL[usize::try_from(below(rng, Route::ALL.len() as u64)).expect("a small number")];
         let len = LENGTHS[usize::try_from(below(rng, LENGTHS.len() as u64)).expect("a small number")];
         // An action result without bytes is refused by none, and named by none: leave it out.
         let entry = route.entry(rng, if route == Route::Ac { len.max(1) } else { len });

@@ -13,15 +13,15 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use hyper::header::CONTENT_TYPE;
 use hyper::{HeaderMap, Method, Request, StatusCode};
 
-use super::http::{self, Answer, Incoming, Upload};
+use super::http::{self, Answer, Dialect, Incoming, Upload};
 use super::reapi::messages;
 use super::{Context, Intent};
 use crate::digest::{Digest, Function};
-use crate::entry::{Attrs, ByteRange, Claim, Hit, Precondition};
-use crate::error::{Error, Kind, Result};
+use crate::entry::{Attrs, ByteRange, Claim, Meta, Precondition};
+use crate::error::{Error, Result};
 use crate::key::{Key, Layout, Name, Naming, Scope, Space};
 use crate::links::PARSED_BYTES_MAX;
 use crate::stats::ProtocolStats;
@@ -49,7 +49,6 @@ pub enum Route {
 /// Action results. In the layout of bazel-remote, so that both can share a bucket.
 pub const AC: Space = Space::new("ac", Naming::Immutable, Layout::Sharded).with_links();
 
-const MISS: &str = "not in the cache\n";
 /// An action result in JSON may be longer than its binary form: names of fields, hex in both.
 const JSON_BYTES_MAX: u64 = 2 * PARSED_BYTES_MAX as u64;
 
@@ -123,26 +122,10 @@ impl Frontend {
             Method::GET if as_json => self.get_json(scope, &key).await,
             Method::GET => self.get(scope, &key).await,
             Method::HEAD if as_json => http::without_body(self.get_json(scope, &key).await),
-            Method::HEAD => http::without_body(self.head(scope, &key).await),
+            Method::HEAD => self.head(scope, &key).await,
             Method::PUT => self.put(scope, key, is_action, request).await,
             _ => self.other_method("GET, HEAD, PUT", request).await,
         }
-    }
-
-    async fn get(&self, scope: &Scope, key: &Key) -> Answer {
-        match self.context.cache.get(scope, key, ByteRange::Full).await {
-            Ok(Some(hit)) => self.hit(hit),
-            Ok(None) => self.miss(),
-            Err(error) => self.refuse(&error, Intent::Read),
-        }
-    }
-
-    fn hit(&self, hit: Hit) -> Answer {
-        self.stats.hit(hit.from);
-        self.stats.bytes_out.add(hit.body.len());
-        let mut answer = http::hit(hit.body, hit.from);
-        answer.headers_mut().insert(CONTENT_TYPE, http::OCTETS);
-        answer
     }
 
     async fn get_json(&self, scope: &Scope, key: &Key) -> Answer {
@@ -163,20 +146,6 @@ impl Frontend {
             },
             // Longer than any action result that is parsed, or it broke off: nothing of it has been sent.
             Err(_) => self.miss(),
-        }
-    }
-
-    async fn head(&self, scope: &Scope, key: &Key) -> Answer {
-        match self.context.cache.head(scope, key).await {
-            Ok(Some((meta, from))) => {
-                self.stats.hit(from);
-                let mut answer = http::empty(StatusCode::OK);
-                answer.headers_mut().insert(CONTENT_TYPE, http::OCTETS);
-                answer.headers_mut().insert(CONTENT_LENGTH, meta.len.into());
-                answer
-            }
-            Ok(None) => self.miss(),
-            Err(error) => self.refuse(&error, Intent::Read),
         }
     }
 
@@ -242,49 +211,18 @@ impl Frontend {
         });
         http::json(StatusCode::OK, status.to_string())
     }
+}
 
-    fn miss(&self) -> Answer {
-        self.stats.misses.one();
-        http::text(StatusCode::NOT_FOUND, MISS)
+impl Dialect for Frontend {
+    fn context(&self) -> &Context {
+        &self.context
     }
 
-    /// What a failure looks like in this dialect. A write that failed because of us is acknowledged, and counted as
-    /// shed.
-    pub(crate) fn refuse(&self, error: &Error, intent: Intent) -> Answer {
-        let status = match (error.kind(), intent) {
-            (Kind::Invalid | Kind::Mismatch, _) => StatusCode::BAD_REQUEST,
-            (Kind::TooLarge, _) => StatusCode::PAYLOAD_TOO_LARGE,
-            (Kind::Denied, _) => StatusCode::FORBIDDEN,
-            (Kind::Precondition, _) => StatusCode::PRECONDITION_FAILED,
-            (Kind::Unsupported, _) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            (Kind::NoSpace | Kind::Unavailable | Kind::Corrupt | Kind::Internal, Intent::Read) => {
-                return self.miss();
-            }
-            (Kind::NoSpace | Kind::Unavailable | Kind::Corrupt | Kind::Internal, Intent::Write) => {
-                self.stats.puts.one();
-                self.context.lose(error);
-                return http::empty(StatusCode::OK);
-            }
-        };
-        self.stats.refused.one();
-        http::text(status, format!("{}\n", error.message()))
+    fn stats(&self) -> &ProtocolStats {
+        &self.stats
     }
 
-    /// Refuses a whole request: its body is read before it is answered.
-    pub(crate) async fn refuse_request<B: Incoming>(&self, error: &Error, request: Request<B>) -> Answer {
-        let (head, upload) = Upload::of(request);
-        let answer = match head.method {
-            Method::GET | Method::HEAD => self.refuse(error, Intent::Read),
-            _ => self.refuse(error, Intent::Write),
-        };
-        upload.finish(answer, self.context.settings.drain_bytes_max).await
-    }
-
-    async fn other_method<B: Incoming>(&self, allow: &'static str, request: Request<B>) -> Answer {
-        self.stats.refused.one();
-        let (head, upload) = Upload::of(request);
-        let words = http::no_such_method(&head.method, allow) + "\n";
-        let answer = http::allowing(http::text(StatusCode::METHOD_NOT_ALLOWED, words), allow);
-        upload.finish(answer, self.context.settings.drain_bytes_max).await
+    fn describe(&self, headers: &mut HeaderMap, _: &Meta) {
+        headers.insert(CONTENT_TYPE, http::OCTETS);
     }
 }

@@ -9,14 +9,19 @@
 //!   5xx.
 //! - A refusal says in its dialect what is wrong and what would be right, and leaves nothing stored.
 //! - One function, `refuse`, turns an error's kind into a status, and decides every kind by name.
-//! - Its routes are parsed once, from path segments that the server has percent-decoded: `Route::parse` says which of
-//!   them are the namespace, and `None` when the path is not this frontend's.
+//! - Its routes are parsed once, from path segments that the server has percent-decoded: `Route::parse` (`parse`, where
+//!   [`http::Entries`] does the rest) says which of them are the namespace, and `None` when the path is not this
+//!   frontend's.
 //! - `answer_now` is the hot path: a plain GET that the memory tier has is answered without a future. The server asks
 //!   it first, and then `answer`, which does not look there again by itself.
 
 pub mod bazel;
 pub mod blob;
+pub mod ccache;
+pub mod gradle;
 pub mod http;
+pub mod maven;
+pub mod nx;
 pub mod reapi;
 pub mod turborepo;
 

@@ -18,16 +18,18 @@
 mod artifact;
 mod query;
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
-use hyper::header::{ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, HeaderValue};
+use hyper::header::{ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, HeaderMap, HeaderValue};
 use hyper::{Method, Request, StatusCode, Uri};
 use serde::Serialize;
 
-use super::http::{self, Answer, Incoming, Upload};
-use super::{Context, Intent};
-use crate::error::{Error, Kind, Result};
+use super::Context;
+use super::http::{self, Answer, Dialect, Incoming, Upload};
+use crate::entry::Meta;
+use crate::error::{Error, Result};
 use crate::key::{Key, Layout, Name, Naming, Scope, Space};
 use crate::stats::{Counter, ProtocolStats};
 
@@ -163,7 +165,7 @@ impl Frontend {
     async fn answer_artifact<B: Incoming>(&self, scope: &Scope, key: Key, request: Request<B>) -> Answer {
         match *request.method() {
             Method::GET => self.get(scope, &key).await,
-            Method::HEAD => http::without_body(self.head(scope, &key).await),
+            Method::HEAD => self.head(scope, &key).await,
             Method::PUT => self.put(scope, key, request).await,
             _ => self.other_method("GET, HEAD, PUT, OPTIONS", request).await,
         }
@@ -185,50 +187,27 @@ impl Frontend {
         answer.headers_mut().insert(ACCESS_CONTROL_ALLOW_HEADERS, ALLOW_HEADERS);
         upload.finish(answer, self.context.settings.drain_bytes_max).await
     }
+}
 
-    fn miss(&self) -> Answer {
-        self.stats.misses.one();
-        failure(StatusCode::NOT_FOUND, "not_found", "the artifact is not in the cache")
+impl Dialect for Frontend {
+    fn context(&self) -> &Context {
+        &self.context
     }
 
-    /// What a failure looks like in this dialect. A write that failed because of us is acknowledged, and counted as
-    /// shed.
-    pub(crate) fn refuse(&self, error: &Error, intent: Intent) -> Answer {
-        let (status, code) = match (error.kind(), intent) {
-            (Kind::Invalid | Kind::Mismatch, _) => (StatusCode::BAD_REQUEST, "bad_request"),
-            (Kind::TooLarge, _) => (StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large"),
-            (Kind::Denied, _) => (StatusCode::FORBIDDEN, "forbidden"),
-            (Kind::Precondition, _) => (StatusCode::PRECONDITION_FAILED, "precondition_failed"),
-            (Kind::Unsupported, _) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"),
-            (Kind::NoSpace | Kind::Unavailable | Kind::Corrupt | Kind::Internal, Intent::Read) => {
-                return self.miss();
-            }
-            (Kind::NoSpace | Kind::Unavailable | Kind::Corrupt | Kind::Internal, Intent::Write) => {
-                self.stats.puts.one();
-                self.context.lose(error);
-                return http::json(StatusCode::OK, "{}");
-            }
-        };
-        self.stats.refused.one();
-        failure(status, code, error.message())
+    fn stats(&self) -> &ProtocolStats {
+        &self.stats
     }
 
-    /// Refuses a whole request: its body is read before it is answered.
-    pub(crate) async fn refuse_request<B: Incoming>(&self, error: &Error, request: Request<B>) -> Answer {
-        let (head, upload) = Upload::of(request);
-        let answer = match head.method {
-            Method::GET | Method::HEAD => self.refuse(error, Intent::Read),
-            _ => self.refuse(error, Intent::Write),
-        };
-        upload.finish(answer, self.context.settings.drain_bytes_max).await
+    fn describe(&self, headers: &mut HeaderMap, meta: &Meta) {
+        artifact::describe(headers, meta);
     }
 
-    async fn other_method<B: Incoming>(&self, allow: &'static str, request: Request<B>) -> Answer {
-        self.stats.refused.one();
-        let (head, upload) = Upload::of(request);
-        let words = http::no_such_method(&head.method, allow);
-        let answer = failure(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", &words);
-        upload.finish(http::allowing(answer, allow), self.context.settings.drain_bytes_max).await
+    fn line(&self, status: StatusCode, words: Cow<'static, str>) -> Answer {
+        failure(status, words.trim_end())
+    }
+
+    fn kept(&self) -> Answer {
+        http::json(StatusCode::OK, "{}")
     }
 }
 
@@ -237,16 +216,18 @@ fn status() -> Answer {
     http::json(StatusCode::OK, r#"{"status":"enabled"}"#)
 }
 
-fn failure(status: StatusCode, code: &str, message: &str) -> Answer {
+/// Its code is the status in words: `not_found`.
+fn failure(status: StatusCode, message: &str) -> Answer {
     #[derive(Serialize)]
     struct Failure<'a> {
         error: Words<'a>,
     }
     #[derive(Serialize)]
     struct Words<'a> {
-        code: &'a str,
+        code: String,
         message: &'a str,
     }
+    let code = status.canonical_reason().unwrap_or("error").to_ascii_lowercase().replace(' ', "_");
     let body = serde_json::to_vec(&Failure { error: Words { code, message } });
     http::json(status, body.expect("strings serialize"))
 }

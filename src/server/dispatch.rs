@@ -18,15 +18,17 @@ use super::path::with_segments;
 use super::wire::Socket;
 use crate::error::{Error, Kind, Result};
 use crate::key::{Namespace, Scope};
-use crate::protocol::http::{self, Answer, Reply, Upload};
-use crate::protocol::{Context, bazel, blob, turborepo};
+use crate::protocol::http::{self, Answer, Dialect as _, Entries, Reply, Target, Upload};
+use crate::protocol::{Context, bazel, blob, ccache, gradle, maven, nx, turborepo};
 
 /// A refused upload is read up to here, so that the client comes to read the answer.
 const DRAIN_BYTES_MAX: u64 = 64 << 20;
 
 /// The map, in the words of a 404.
 const MAP: &str = "not a path of this cache, which serves [/ns]/cas/{64 hex}, [/ns]/ac/{64 hex} and [/ns]/status \
-                   (Bazel, moon), [/ns]/v8/artifacts (Turborepo), /blob/{ns}/{name}, /-/healthz, /-/readyz, /-/stats\n";
+                   (Bazel, moon), [/ns]/v8/artifacts (Turborepo), [/ns]/v1/cache/{hash} (Nx), /gradle[/ns]/{key}, \
+                   /blob/{ns}/{name} (Rush, Please, anything), /ccache[/ns]/…, /maven[/ns]/v1.2/…, /-/healthz, \
+                   /-/readyz, /-/stats\n";
 
 /// What every request comes through.
 #[derive(Debug)]
@@ -42,8 +44,20 @@ pub(super) struct Door {
 pub(super) struct Frontends {
     bazel: bazel::Frontend,
     turborepo: turborepo::Frontend,
-    blob: blob::Frontend,
+    nx: nx::Frontend,
+    gradle: gradle::Frontend,
+    blob: Entries,
+    ccache: Entries,
+    maven: Entries,
     scope: Scope,
+}
+
+/// Those of the frontends that answer for named entries alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Named {
+    Blob,
+    Ccache,
+    Maven,
 }
 
 /// Who is at the other end of a connection, and by which socket.
@@ -68,7 +82,9 @@ pub(super) enum Answering {
 enum Route<'a> {
     Bazel(Spot, bazel::Route),
     Turborepo(Spot, turborepo::Route),
-    Blob(Spot, blob::Route),
+    Nx(Spot, nx::Route),
+    Gradle(Spot, gradle::Route),
+    Named(Named, Spot, Target),
     Admin(&'a [&'a str]),
     /// On the map, but not in this version.
     Unserved(&'static str),
@@ -84,7 +100,9 @@ type Spot = Option<Scope>;
 enum Dialect {
     Bazel,
     Turborepo,
-    Blob,
+    Nx,
+    Gradle,
+    Named(Named),
     Plain,
 }
 
@@ -96,7 +114,11 @@ impl Frontends {
         Self {
             bazel: bazel::Frontend::new(Arc::clone(&context)),
             turborepo: turborepo::Frontend::new(Arc::clone(&context)),
-            blob: blob::Frontend::new(context),
+            nx: nx::Frontend::new(Arc::clone(&context)),
+            gradle: gradle::Frontend::new(Arc::clone(&context)),
+            blob: blob::frontend(Arc::clone(&context)),
+            ccache: ccache::frontend(Arc::clone(&context)),
+            maven: maven::frontend(context),
             scope,
         }
     }
@@ -105,23 +127,32 @@ impl Frontends {
     fn route<'a>(&self, segments: &'a [&'a str]) -> Result<Route<'a>> {
         let unserved = match segments {
             ["-", rest @ ..] => return Ok(Route::Admin(rest)),
-            ["blob", ..] => "",
-            ["gradle", ..] => "gradle",
-            ["ccache", ..] => "ccache",
+            ["blob" | "ccache" | "gradle" | "maven", ..] => "",
             ["dav", ..] => "dav",
-            ["maven", ..] => "maven",
             ["nix", ..] => "nix",
             ["go", ..] => "go",
             ["larder", ..] => "larder",
             ["s3", ..] => "s3",
-            [.., "v1", "cache", _] => "v1/cache",
             _ => "",
         };
         if !unserved.is_empty() {
             return Ok(Route::Unserved(unserved));
         }
-        if let Some((namespace, route)) = blob::Route::parse(segments) {
-            return Ok(Route::Blob(self.spot(&segments[namespace])?, route));
+        if let Some((namespace, target)) = blob::parse(segments) {
+            return Ok(Route::Named(Named::Blob, self.spot(&segments[namespace])?, target));
+        }
+        if let Some((namespace, target)) = maven::parse(segments) {
+            return Ok(Route::Named(Named::Maven, self.spot(&segments[namespace])?, target));
+        }
+        // Before Bazel's: ccache's bazel layout is told from action results by its names.
+        if let Some((namespace, target)) = ccache::parse(segments) {
+            return Ok(Route::Named(Named::Ccache, self.spot(&segments[namespace])?, target));
+        }
+        if let Some((namespace, route)) = gradle::Route::parse(segments) {
+            return Ok(Route::Gradle(self.spot(&segments[namespace])?, route));
+        }
+        if let Some((namespace, route)) = nx::Route::parse(segments) {
+            return Ok(Route::Nx(self.spot(&segments[namespace])?, route));
         }
         if let Some((namespace, route)) = turborepo::Route::parse(segments) {
             return Ok(Route::Turborepo(self.spot(&segments[namespace])?, route));
@@ -147,12 +178,22 @@ impl Frontends {
         spot.as_ref().unwrap_or(&self.scope)
     }
 
+    fn named(&self, which: Named) -> &Entries {
+        match which {
+            Named::Blob => &self.blob,
+            Named::Ccache => &self.ccache,
+            Named::Maven => &self.maven,
+        }
+    }
+
     /// Refuses in the words of the frontend that the path looks meant for.
     async fn refuse(&self, dialect: Dialect, error: &Error, request: Request<Uploading>) -> Answer {
         match dialect {
             Dialect::Bazel => self.bazel.refuse_request(error, request).await,
             Dialect::Turborepo => self.turborepo.refuse_request(error, request).await,
-            Dialect::Blob => self.blob.refuse_request(error, request).await,
+            Dialect::Nx => self.nx.refuse_request(error, request).await,
+            Dialect::Gradle => self.gradle.refuse_request(error, request).await,
+            Dialect::Named(which) => self.named(which).refuse_request(error, request).await,
             Dialect::Plain => {
                 let status = match error.kind() {
                     Kind::Denied => StatusCode::FORBIDDEN,
@@ -185,7 +226,9 @@ pub(super) fn answer(
             Route::Admin(rest) => Routed::Admin(Page::parse(rest, request.uri().query(), visit.admin)),
             Route::Bazel(spot, route) => Routed::Bazel(spot, route),
             Route::Turborepo(spot, route) => Routed::Turborepo(spot, route),
-            Route::Blob(spot, route) => Routed::Blob(spot, route),
+            Route::Nx(spot, route) => Routed::Nx(spot, route),
+            Route::Gradle(spot, route) => Routed::Gradle(spot, route),
+            Route::Named(which, spot, target) => Routed::Named(which, spot, target),
             Route::Unserved(name) => Routed::Missing(
                 format!("/{name} is a route that this version of larder doesn't serve yet\n").into(),
             ),
@@ -215,15 +258,38 @@ pub(super) fn answer(
                 frontends.turborepo.answer(frontends.scope(&spot), route, request).await
             })
         }
-        Ok(Routed::Blob(spot, route)) => {
-            ticket.answered_by("blob");
-            if let Some(answer) = frontends.blob.answer_now(frontends.scope(&spot), &route, &request) {
+        Ok(Routed::Nx(spot, route)) => {
+            ticket.answered_by("nx");
+            if let Some(answer) = frontends.nx.answer_now(frontends.scope(&spot), &route, &request) {
                 return Answering::Now(Some(answer));
             }
             let door = Arc::clone(door);
             Answering::later(async move {
                 let frontends = &door.frontends;
-                frontends.blob.answer(frontends.scope(&spot), route, request).await
+                frontends.nx.answer(frontends.scope(&spot), route, request).await
+            })
+        }
+        Ok(Routed::Gradle(spot, route)) => {
+            ticket.answered_by("gradle");
+            if let Some(answer) = frontends.gradle.answer_now(frontends.scope(&spot), &route, &request) {
+                return Answering::Now(Some(answer));
+            }
+            let door = Arc::clone(door);
+            Answering::later(async move {
+                let frontends = &door.frontends;
+                frontends.gradle.answer(frontends.scope(&spot), route, request).await
+            })
+        }
+        Ok(Routed::Named(which, spot, target)) => {
+            let entries = frontends.named(which);
+            ticket.answered_by(entries.protocol());
+            if let Some(answer) = entries.answer_now(frontends.scope(&spot), &target, &request) {
+                return Answering::Now(Some(answer));
+            }
+            let door = Arc::clone(door);
+            Answering::later(async move {
+                let frontends = &door.frontends;
+                frontends.named(which).answer(frontends.scope(&spot), target, request).await
             })
         }
         Ok(Routed::Admin(Ok(page))) => {
@@ -248,7 +314,9 @@ pub(super) fn answer(
 enum Routed {
     Bazel(Spot, bazel::Route),
     Turborepo(Spot, turborepo::Route),
-    Blob(Spot, blob::Route),
+    Nx(Spot, nx::Route),
+    Gradle(Spot, gradle::Route),
+    Named(Named, Spot, Target),
     Admin(std::result::Result<Page, (StatusCode, &'static str)>),
     Missing(Cow<'static, str>),
 }
@@ -286,7 +354,15 @@ impl Dialect {
     /// Judged by the path as it came: it may be one that doesn't decode.
     fn of(raw: &str) -> Self {
         if raw.starts_with("/blob/") {
-            Self::Blob
+            Self::Named(Named::Blob)
+        } else if raw.starts_with("/ccache/") {
+            Self::Named(Named::Ccache)
+        } else if raw.starts_with("/maven/") {
+            Self::Named(Named::Maven)
+        } else if raw.starts_with("/gradle/") {
+            Self::Gradle
+        } else if raw.contains("/v1/cache/") {
+            Self::Nx
         } else if raw.contains("/v8/artifacts") {
             Self::Turborepo
         } else if raw.contains("/cas/") || raw.contains("/ac/") {
@@ -324,8 +400,12 @@ mod tests {
     #[test]
     fn a_refusal_has_the_words_of_whom_the_path_was_for() {
         for (path, dialect) in [
-            ("/blob/x/%00", Dialect::Blob),
+            ("/blob/x/%00", Dialect::Named(Named::Blob)),
+            ("/ccache/x/%00", Dialect::Named(Named::Ccache)),
+            ("/maven/cas/..", Dialect::Named(Named::Maven)),
             ("/ns/v8/artifacts/%2e%2e", Dialect::Turborepo),
+            ("/ns/v1/cache/%zz", Dialect::Nx),
+            ("/gradle/v1/cache/%zz", Dialect::Gradle),
             ("/cas/%zz", Dialect::Bazel),
             ("/a/ac/..", Dialect::Bazel),
             ("/%00", Dialect::Plain),

@@ -104,6 +104,14 @@ fn bad_names_are_refused_and_leave_nothing() {
         format!("/blob/cas/{hex}"),
         format!("/s3/ac/{hex}"),
         format!("/v1/ac/{hex}"),
+        "/ccache/ns".into(),
+        format!("/ccache/{}/{}", &hex[..3], &hex[2..40]),
+        format!("/ccache/{}", &hex[..40].to_uppercase()),
+        format!("/ccache/ns/{}%00", &hex[..40]),
+        format!("/ccache/ac/{}", &hex[..40]),
+        "/maven/v1.2/g/a/c".into(),
+        "/maven/v1.2/g/a/c/%2e%2e".into(),
+        "/maven/cas/v1.2/g/a/c/f".into(),
         "/v8/artifacts/..".into(),
         "/v8/artifacts/%2e%2e?slug=team".into(),
         "/v8/artifacts/a%00b".into(),
@@ -113,6 +121,24 @@ fn bad_names_are_refused_and_leave_nothing() {
         format!("/v8/artifacts/{long}"),
         "/v8/artifacts/0123456789abcdef?slug=%2e%2e".into(),
         "/v8/artifacts/0123456789abcdef?slug=a%00b".into(),
+        "/v1/cache/..".into(),
+        "/v1/cache/%2e%2e".into(),
+        "/v1/cache/0x1f".into(),
+        "/v1/cache/1%00".into(),
+        "/v1/cache/1%2f..%2f2".into(),
+        format!("/v1/cache/{}", "1".repeat(21)),
+        "/v1/cache".into(),
+        "/../v1/cache/1".into(),
+        "/cas/v1/cache/1".into(),
+        "/gradle".into(),
+        "/gradle/..".into(),
+        format!("/gradle/{}", &hex[..31]),
+        format!("/gradle/{hex}"),
+        format!("/gradle/{}", hex[..32].to_uppercase()),
+        format!("/gradle/{}%00", &hex[..31]),
+        format!("/gradle/%2e%2e/{}", &hex[..32]),
+        format!("/gradle/{long}/{}", &hex[..32]),
+        format!("/gradle/v8/{}", &hex[..32]),
         "/".into(),
         "/favicon.ico".into(),
         "/-/secret".into(),
@@ -271,14 +297,15 @@ fn a_body_over_entry_max_is_refused_or_shed_and_not_stored() {
     let mut rng = Rng::new(35);
     for route in Route::ALL {
         let entry = route.entry(&mut rng, 600_000);
-        let owed = if route == Route::Blob { 200 } else { 413 };
+        let owed = route.over_entry_max();
         for payload in [Payload::Sized(entry.body.clone()), Payload::Chunked(entry.body.clone())] {
             let answer = daemon.send(entry.put().payload(payload));
             assert_eq!(answer.status(), owed, "{entry:?}: {}", answer.head.line);
             assert_eq!(daemon.send(entry.get()).status(), 404, "{entry:?}");
         }
     }
-    assert_eq!(daemon.stat("/sheds/entry_max"), 2);
+    let shed = Route::ALL.iter().filter(|route| route.over_entry_max() == 200).count();
+    assert_eq!(daemon.stat("/sheds/entry_max"), 2 * shed as u64);
     nothing_left(&daemon, &before, descriptors);
 }
 

@@ -1,11 +1,20 @@
 //! The real build tools against one daemon: what was built once is a remote hit after the tool has forgotten it.
 
+use crate::support::daemon::Daemon;
+use crate::support::free_addr;
 use crate::support::setup::Setup;
+use crate::support::tools::ccache::Ccache;
+use crate::support::tools::gradle::Gradle;
+use crate::support::tools::nx::Nx;
 use crate::support::tools::{Bazel, Moon, Run, Tool, Turbo};
+use crate::support::weed;
 
 /// Builds cold, forgets, builds warm: every task exactly once, then every task from the cache.
 fn cold_then_warm<T: Tool>() {
-    let daemon = Setup::new().start();
+    cold_then_warm_at::<T>(&Setup::new().start());
+}
+
+fn cold_then_warm_at<T: Tool>(daemon: &Daemon) {
     let checkout = T::checkout("v1");
     assert_eq!(checkout.build(&daemon.url()), Run::all_ran(T::TASKS), "cold");
     let built = checkout.outputs();
@@ -47,6 +56,47 @@ fn bazel_hits_what_it_built() {
 }
 
 #[test]
+fn nx_hits_what_it_built() {
+    cold_then_warm::<Nx>();
+}
+
+#[test]
+fn gradle_hits_what_it_built() {
+    cold_then_warm::<Gradle>();
+}
+
+#[test]
+fn nx_and_gradle_hit_what_they_built_while_the_upstream_is_gone() {
+    let daemon = Setup::new().upstream(weed::url(free_addr(), "")).start();
+    cold_then_warm_at::<Nx>(&daemon);
+    cold_then_warm_at::<Gradle>(&daemon);
+}
+
+#[test]
+fn ccache_hits_what_it_built_in_every_layout() {
+    cold_then_warm::<Ccache<0, 0>>();
+    cold_then_warm::<Ccache<0, 1>>();
+    cold_then_warm::<Ccache<0, 2>>();
+    cold_then_warm::<Ccache<1, 0>>();
+    cold_then_warm::<Ccache<1, 1>>();
+    cold_then_warm::<Ccache<1, 2>>();
+}
+
+#[test]
+fn ccache_hits_what_it_built_while_the_upstream_is_gone() {
+    let setup = Setup::new().upstream(weed::url(free_addr(), ""));
+    cold_then_warm_at::<Ccache<0, 0>>(&setup.start());
+    let setup = Setup::new().upstream(weed::url(free_addr(), ""));
+    cold_then_warm_at::<Ccache<1, 2>>(&setup.start());
+}
+
+#[test]
+fn ccache_compiles_without_a_daemon() {
+    without_a_daemon::<Ccache<0, 0>>();
+    without_a_daemon::<Ccache<1, 1>>();
+}
+
+#[test]
 fn turbo_builds_without_a_daemon() {
     without_a_daemon::<Turbo>();
 }
@@ -59,4 +109,9 @@ fn moon_builds_without_a_daemon() {
 #[test]
 fn bazel_builds_without_a_daemon() {
     without_a_daemon::<Bazel>();
+}
+
+#[test]
+fn gradle_builds_without_a_daemon() {
+    without_a_daemon::<Gradle>();
 }

@@ -14,6 +14,8 @@ use crate::support::http::Request;
 use crate::support::proxy::FaultProxy;
 use crate::support::routes::{Entry, Route};
 use crate::support::setup::Setup;
+use crate::support::tools::gradle::Gradle;
+use crate::support::tools::nx::Nx;
 use crate::support::tools::{Bazel, Moon, Run, Tool, Turbo};
 use crate::support::weed::{self, Keys, Weed};
 use crate::support::{PATIENCE, Rng, until};
@@ -29,6 +31,8 @@ struct Checkouts {
     turbo: Turbo,
     moon: Moon,
     bazel: Bazel,
+    nx: Nx,
+    gradle: Gradle,
 }
 
 impl Checkouts {
@@ -37,6 +41,8 @@ impl Checkouts {
             turbo: Turbo::checkout(version),
             moon: Moon::checkout(version),
             bazel: Bazel::checkout(version),
+            nx: Nx::checkout(version),
+            gradle: Gradle::checkout(version),
         }
     }
 
@@ -47,16 +53,26 @@ impl Checkouts {
         assert_eq!(self.turbo.build(&url), expected(Turbo::TASKS), "turbo, {when}");
         assert_eq!(self.moon.build(&url), expected(Moon::TASKS), "moon, {when}");
         assert_eq!(self.bazel.build(&url), expected(Bazel::TASKS), "bazel, {when}");
+        assert_eq!(self.nx.build(&url), expected(Nx::TASKS), "nx, {when}");
+        assert_eq!(self.gradle.build(&url), expected(Gradle::TASKS), "gradle, {when}");
     }
 
     fn wipe(&self) {
         self.turbo.wipe();
         self.moon.wipe();
         self.bazel.wipe();
+        self.nx.wipe();
+        self.gradle.wipe();
     }
 
-    fn outputs(&self) -> [Vec<String>; 3] {
-        [self.turbo.outputs(), self.moon.outputs(), self.bazel.outputs()]
+    fn outputs(&self) -> [Vec<String>; 5] {
+        [
+            self.turbo.outputs(),
+            self.moon.outputs(),
+            self.bazel.outputs(),
+            self.nx.outputs(),
+            self.gradle.outputs(),
+        ]
     }
 }
 
@@ -187,7 +203,8 @@ fn at_the_moment_the_bucket_goes_only_what_is_in_flight_waits_for_it() {
 /// Puts 500 entries while the upstream does not take them, and gives them back.
 fn queue_500(laptop: &Daemon) -> Vec<Entry> {
     let mut rng = Rng::new(500);
-    let entries: Vec<Entry> = (0..500).map(|n| Route::ALL[n % 4].entry(&mut rng, 100 + n)).collect();
+    let entries: Vec<Entry> =
+        (0..500).map(|n| Route::ALL[n % Route::ALL.len()].entry(&mut rng, 100 + n)).collect();
     for entry in &entries {
         assert_eq!(laptop.send(entry.put()).status(), 200, "{entry:?}");
     }

@@ -1,4 +1,5 @@
-//! What the HTTP frontends share: answers, request bodies, ranges, conditions, headers.
+//! What the HTTP frontends share: answers, request bodies, ranges, conditions, headers, and all of it together for
+//! entries by name.
 //!
 //! A [`Reply`] has an exact length and never ends cleanly short: what fails while it is sent breaks the connection
 //! (HTTP/1) or resets the stream with `INTERNAL_ERROR` (HTTP/2), which every client takes for a failed download. A
@@ -6,6 +7,8 @@
 
 mod conditions;
 mod dates;
+mod dialect;
+mod entries;
 mod ranges;
 mod upload;
 
@@ -22,12 +25,15 @@ use hyper::header::{HeaderMap, HeaderValue};
 use hyper::{Method, Response, StatusCode, Version};
 
 pub(crate) use conditions::{Verdict, apply_range, is_plain, precondition, verdict};
+pub(crate) use dialect::Dialect;
+pub use entries::{Entries, Target};
+pub(crate) use entries::{Rules, path_name};
 pub(crate) use ranges::{content_range, range, unsatisfied_range};
 pub use upload::Incoming;
 pub(crate) use upload::Upload;
 
 use crate::body::Body;
-use crate::entry::Tier;
+use crate::entry::{Attrs, Meta, Tier};
 use crate::error::{Error, Kind, Result};
 
 /// The body of an answer: exactly as many bytes as it says, or a broken connection.
@@ -43,6 +49,10 @@ pub type Answer = Response<Reply>;
 pub(crate) const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+/// The attribute that keeps a body's `Content-Type`.
+const CONTENT_TYPE_ATTR: &str = "contenttype";
+/// A longer type is not kept: it would crowd out other attributes.
+const CONTENT_TYPE_BYTES_MAX: usize = 256;
 
 /// An answer without a body.
 pub(crate) fn empty(status: StatusCode) -> Answer {
@@ -153,6 +163,18 @@ pub(crate) fn sends_json(headers: &HeaderMap) -> bool {
 fn is_json(media_type: &str) -> bool {
     let name = media_type.split(';').next().unwrap_or_default();
     name.trim().eq_ignore_ascii_case("application/json")
+}
+
+/// The type of a body, as an attribute of its entry.
+pub(crate) fn kept_type(headers: &HeaderMap) -> Result<Attrs> {
+    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let kept = content_type.filter(|value| (1..=CONTENT_TYPE_BYTES_MAX).contains(&value.len()));
+    Attrs::new(kept.map(|value| (CONTENT_TYPE_ATTR.to_owned(), value.replace('\t', " "))))
+}
+
+/// The type that was kept with an entry, if there is one.
+pub(crate) fn type_of(meta: &Meta) -> Option<HeaderValue> {
+    meta.attrs.get(CONTENT_TYPE_ATTR).and_then(|value| HeaderValue::from_str(value).ok())
 }
 
 /// Refuses a body that is compressed by a `Content-Encoding`: kept as it is, it would be served as what it isn't.

@@ -78,7 +78,20 @@ impl<B: Incoming> Upload<B> {
     /// # Errors
     /// What `put` says, or `Invalid` when the client broke off.
     pub(crate) async fn write_to(&mut self, put: &mut Put) -> Result<()> {
+        self.write_checked(put, |_| Ok(())).await
+    }
+
+    /// [`Upload::write_to`], where `check` sees each piece first: what it says of one ends it.
+    ///
+    /// # Errors
+    /// Those of [`Upload::write_to`], or what `check` says.
+    pub(crate) async fn write_checked(
+        &mut self,
+        put: &mut Put,
+        mut check: impl FnMut(&[u8]) -> Result<()>,
+    ) -> Result<()> {
         while let Some(piece) = self.next().await? {
+            check(&piece)?;
             put.write(piece).await?;
         }
         Ok(())

@@ -3,6 +3,12 @@
 mod anything;
 mod bazel;
 mod blob;
+mod ccache;
+mod gradle;
+mod maven;
+mod nx;
+mod please;
+mod rush;
 mod turborepo;
 mod wire;
 
@@ -14,8 +20,9 @@ use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::Frame;
 use hyper::{HeaderMap, Request, StatusCode};
 
-use super::http::{Answer, Incoming};
+use super::http::{Answer, Dialect as _, Entries, Incoming};
 use super::{Context, Settings, bazel as bazel_http, blob as blobs, turborepo as turbo};
+use super::{ccache as ccaches, gradle as gradle_http, maven as mavens, nx as nx_http};
 use crate::cache::{self, Cache, Parts};
 use crate::error::Error;
 use crate::key::{Namespace, Owner, Scope};
@@ -27,7 +34,11 @@ struct Desk {
     context: Arc<Context>,
     bazel: bazel_http::Frontend,
     turborepo: turbo::Frontend,
-    blob: blobs::Frontend,
+    nx: nx_http::Frontend,
+    gradle: gradle_http::Frontend,
+    blob: Entries,
+    ccache: Entries,
+    maven: Entries,
     _dir: tempfile::TempDir,
 }
 
@@ -67,7 +78,11 @@ impl Desk {
         Self {
             bazel: bazel_http::Frontend::new(Arc::clone(&context)),
             turborepo: turbo::Frontend::new(Arc::clone(&context)),
-            blob: blobs::Frontend::new(Arc::clone(&context)),
+            nx: nx_http::Frontend::new(Arc::clone(&context)),
+            gradle: gradle_http::Frontend::new(Arc::clone(&context)),
+            blob: blobs::frontend(Arc::clone(&context)),
+            ccache: ccaches::frontend(Arc::clone(&context)),
+            maven: mavens::frontend(Arc::clone(&context)),
             context,
             _dir: dir,
         }
@@ -82,13 +97,38 @@ impl Desk {
             let namespace = Namespace::parse(&namespace.join("/"))?;
             Ok::<_, Error>(Scope { owner: Owner(0), namespace, upstream: None })
         };
-        if let Some((namespace, route)) = blobs::Route::parse(&segments) {
+        let named = [
+            (&self.blob, blobs::parse(&segments)),
+            (&self.maven, mavens::parse(&segments)),
+            (&self.ccache, ccaches::parse(&segments)),
+        ];
+        if let Some((entries, (namespace, target))) =
+            named.into_iter().find_map(|(entries, parsed)| Some((entries, parsed?)))
+        {
             return Some(match scope(&segments[namespace]) {
-                Ok(scope) => match self.blob.answer_now(&scope, &route, &request) {
+                Ok(scope) => match entries.answer_now(&scope, &target, &request) {
                     Some(answer) => answer,
-                    None => self.blob.answer(&scope, route, request).await,
+                    None => entries.answer(&scope, target, request).await,
                 },
-                Err(error) => self.blob.refuse_request(&error, request).await,
+                Err(error) => entries.refuse_request(&error, request).await,
+            });
+        }
+        if let Some((namespace, route)) = gradle_http::Route::parse(&segments) {
+            return Some(match scope(&segments[namespace]) {
+                Ok(scope) => match self.gradle.answer_now(&scope, &route, &request) {
+                    Some(answer) => answer,
+                    None => self.gradle.answer(&scope, route, request).await,
+                },
+                Err(error) => self.gradle.refuse_request(&error, request).await,
+            });
+        }
+        if let Some((namespace, route)) = nx_http::Route::parse(&segments) {
+            return Some(match scope(&segments[namespace]) {
+                Ok(scope) => match self.nx.answer_now(&scope, &route, &request) {
+                    Some(answer) => answer,
+                    None => self.nx.answer(&scope, route, request).await,
+                },
+                Err(error) => self.nx.refuse_request(&error, request).await,
             });
         }
         if let Some((namespace, route)) = turbo::Route::parse(&segments) {

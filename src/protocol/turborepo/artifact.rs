@@ -1,14 +1,14 @@
-//! GET, HEAD and PUT of an artifact.
+//! PUT of an artifact, and what a hit says of it.
 
-use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Request, StatusCode};
 
 use super::{Frontend, TAG_ATTR};
-use crate::entry::{Attrs, ByteRange, Claim, Hit, Meta, Precondition};
+use crate::entry::{Attrs, Claim, Meta, Precondition};
 use crate::error::{Error, Result};
 use crate::key::{Key, Scope};
 use crate::protocol::Intent;
-use crate::protocol::http::{self, Answer, Incoming, Upload};
+use crate::protocol::http::{self, Answer, Dialect as _, Incoming, Upload};
 
 /// How long the task took. turbo takes a value that is no number for a failed download.
 const DURATION: HeaderName = HeaderName::from_static("x-artifact-duration");
@@ -24,36 +24,6 @@ const SHA_ATTR: &str = "artifactsha";
 const KEPT: [(HeaderName, &str); 3] = [(DURATION, DURATION_ATTR), (TAG, TAG_ATTR), (SHA, SHA_ATTR)];
 
 impl Frontend {
-    pub(super) async fn get(&self, scope: &Scope, key: &Key) -> Answer {
-        match self.context.cache.get(scope, key, ByteRange::Full).await {
-            Ok(Some(hit)) => self.hit(hit),
-            Ok(None) => self.miss(),
-            Err(error) => self.refuse(&error, Intent::Read),
-        }
-    }
-
-    pub(super) fn hit(&self, hit: Hit) -> Answer {
-        self.stats.hit(hit.from);
-        self.stats.bytes_out.add(hit.body.len());
-        let mut answer = http::hit(hit.body, hit.from);
-        describe(&mut answer, &hit.meta);
-        answer
-    }
-
-    pub(super) async fn head(&self, scope: &Scope, key: &Key) -> Answer {
-        match self.context.cache.head(scope, key).await {
-            Ok(Some((meta, from))) => {
-                self.stats.hit(from);
-                let mut answer = http::empty(StatusCode::OK);
-                describe(&mut answer, &meta);
-                answer.headers_mut().insert(CONTENT_LENGTH, meta.len.into());
-                answer
-            }
-            Ok(None) => self.miss(),
-            Err(error) => self.refuse(&error, Intent::Read),
-        }
-    }
-
     pub(super) async fn put<B: Incoming>(&self, scope: &Scope, key: Key, request: Request<B>) -> Answer {
         let (head, mut upload) = Upload::of(request);
         let urls = match &key {
@@ -103,8 +73,7 @@ fn attrs(headers: &HeaderMap) -> Result<Attrs> {
 }
 
 /// What was kept of the PUT. What came by another server, and isn't what turbo can read, is left out.
-fn describe(answer: &mut Answer, meta: &Meta) {
-    let headers = answer.headers_mut();
+pub(super) fn describe(headers: &mut HeaderMap, meta: &Meta) {
     headers.insert(CONTENT_TYPE, http::OCTETS);
     for (header, attr) in KEPT {
         let Some(value) = meta.attrs.get(attr) else { continue };

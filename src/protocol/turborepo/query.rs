@@ -14,7 +14,7 @@ use crate::entry::Meta;
 use crate::error::{Error, Kind, Result};
 use crate::key::Scope;
 use crate::protocol::Intent;
-use crate::protocol::http::{self, Answer, Incoming, Upload};
+use crate::protocol::http::{self, Answer, Dialect as _, Incoming, Upload};
 
 /// A query over this is refused: 16 hex digits and their quotes make 50,000 hashes.
 const QUERY_BYTES_MAX: u64 = 1 << 20;

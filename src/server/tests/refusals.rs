@@ -15,6 +15,11 @@ async fn bad_names_are_refused_in_the_frontends_words_and_the_connection_serves_
         ("/cas/abc", 400, "64 hex"),
         ("/ac/abc%zz", 400, "two hex digits"),
         ("/blob", 400, "namespace"),
+        ("/gradle/web", 400, "32 lower-case hex"),
+        ("/gradle/%zz", 400, "two hex digits"),
+        ("/ccache/x/%2e%2e", 400, "segment"),
+        ("/ccache/x", 400, "layout=subdirs"),
+        ("/maven/v1.2/x", 400, "{artifactId}"),
         ("/go/cas/x/v8/artifacts/1", 404, "doesn't serve yet"),
         ("/anything/else", 404, "/blob/{ns}/{name}"),
         ("/-/nothing", 404, "healthz"),
@@ -43,11 +48,35 @@ async fn a_namespace_with_a_reserved_word_is_refused_by_name() {
 }
 
 #[tokio::test]
+async fn nx_is_refused_in_the_two_ways_that_it_takes_calmly() {
+    let house = House::open().await;
+    let mut client = house.tcp().await;
+    for path in ["/v1/cache/abc", "/v1/cache/%00", "/v1/cache/%zz", "/s3x/v1/cache/1%2f..", "/cas/v1/cache/1"]
+    {
+        assert_eq!(client.ask(get(path)).await.status, 404, "{path}");
+        let heard = client.ask(put(path, "some bytes")).await;
+        assert_eq!(heard.status, 403, "{path}: {heard:?}");
+        assert!(!heard.closes() && !heard.text().is_empty(), "{path}: {heard:?}");
+    }
+    assert_eq!(house.cache.status().await.disk.entries, 0);
+}
+
+#[tokio::test]
 async fn unknown_methods_are_405_everywhere() {
     let house = House::open().await;
     let mut client = house.tcp().await;
     let hash = "0".repeat(64);
-    for path in [&format!("/cas/{hash}"), "/v8/artifacts/1?slug=t", "/blob/x/y", "/-/stats", "/status"] {
+    let (cas, gradle) = (format!("/cas/{hash}"), format!("/gradle/{}", &hash[..32]));
+    for path in [
+        &cas,
+        &gradle,
+        "/v8/artifacts/1?slug=t",
+        "/ns/v1/cache/1",
+        "/blob/x/y",
+        "/maven/v1.2/g/a/c/f",
+        "/-/stats",
+        "/status",
+    ] {
         let request = format!("BREW {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 3\r\n\r\npot");
         let heard = client.ask(request).await;
         assert_eq!(heard.status, 405, "{path}: {heard:?}");

@@ -13,7 +13,11 @@ pub(crate) enum Route {
     /// Bazel, content.
     Cas,
     Turbo,
+    Nx,
+    Gradle,
     Blob,
+    Ccache,
+    Maven,
 }
 
 /// An entry as a client of its route would have made it.
@@ -27,21 +31,43 @@ pub(crate) struct Entry {
 // === impl Route ===
 
 impl Route {
-    pub(crate) const ALL: [Self; 4] = [Self::Ac, Self::Cas, Self::Turbo, Self::Blob];
+    pub(crate) const ALL: [Self; 8] =
+        [Self::Ac, Self::Cas, Self::Turbo, Self::Nx, Self::Gradle, Self::Blob, Self::Ccache, Self::Maven];
+
+    /// What a PUT over `entry_max` is answered with: a refusal only where the client takes it calmly.
+    pub(crate) fn over_entry_max(self) -> u16 {
+        match self {
+            Self::Ac | Self::Cas | Self::Turbo => 413,
+            Self::Nx | Self::Gradle | Self::Blob | Self::Ccache | Self::Maven => 200,
+        }
+    }
 
     /// An entry of `len` bytes that nothing else in the test has.
     pub(crate) fn entry(self, rng: &mut Rng, len: usize) -> Entry {
         let mut body = rng.bytes(len);
-        if let (Self::Ac, Some(first)) = (self, body.first_mut()) {
+        match self {
             // No action result begins so: an opaque entry without links, which comes back as it went in.
-            *first = 0xff;
+            Self::Ac => body.iter_mut().take(1).for_each(|first| *first = 0xff),
+            // Only what looks like gzip is stored, and the smallest has 18 bytes.
+            Self::Nx => {
+                body.resize(len.max(18), 0);
+                body[..10].copy_from_slice(b"\x1f\x8b\x08\0\0\0\0\0\0\xff");
+            }
+            // None is empty.
+            Self::Ccache => body.resize(len.max(1), 0),
+            Self::Cas | Self::Turbo | Self::Gradle | Self::Blob | Self::Maven => {}
         }
-        let name = sha256(&rng.next().to_le_bytes());
+        let number = rng.next();
+        let name = sha256(&number.to_le_bytes());
         let target = match self {
             Self::Ac => format!("/ns/ac/{name}"),
             Self::Cas => format!("/ns/cas/{}", sha256(&body)),
             Self::Turbo => format!("/v8/artifacts/{}?slug=team", &name[..16]),
+            Self::Nx => format!("/ns/v1/cache/{number}"),
+            Self::Gradle => format!("/gradle/ns/{}", &name[..32]),
             Self::Blob => format!("/blob/ns/{name}"),
+            Self::Ccache => format!("/ccache/ns/{}/{}", &name[..2], &name[2..40]),
+            Self::Maven => format!("/maven/ns/v1.2/org.example/app/{}/app.jar", &name[..16]),
         };
         Entry { route: self, target, body }
     }
@@ -54,7 +80,9 @@ impl Entry {
         let request = Request::put(self.target.clone(), self.body.clone());
         match self.route {
             Route::Turbo => request.header("authorization", "Bearer any").header("x-artifact-duration", "42"),
-            Route::Ac | Route::Cas | Route::Blob => request,
+            Route::Nx => request.header("content-type", "application/octet-stream"),
+            Route::Gradle => request.header("content-type", "application/vnd.gradle.build-cache-artifact.v2"),
+            Route::Ac | Route::Cas | Route::Blob | Route::Ccache | Route::Maven => request,
         }
     }
 
@@ -66,7 +94,13 @@ impl Entry {
         let request = Request::new(method, self.target.clone());
         match self.route {
             Route::Turbo => request.header("authorization", "Bearer any"),
-            Route::Ac | Route::Cas | Route::Blob => request,
+            Route::Ac
+            | Route::Cas
+            | Route::Nx
+            | Route::Gradle
+            | Route::Blob
+            | Route::Ccache
+            | Route::Maven => request,
         }
     }
 }

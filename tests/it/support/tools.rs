@@ -4,6 +4,10 @@
 //! hashes, wherever they lie. Each task writes a random number into its output, so that an output which is the same
 //! on two machines came through the cache.
 
+pub(crate) mod ccache;
+pub(crate) mod gradle;
+pub(crate) mod nx;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -1,27 +1,30 @@
-//! GET and HEAD of a blob.
+//! GET and HEAD of a named entry.
+
+use std::sync::Arc;
 
 use hyper::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, LAST_MODIFIED};
 use hyper::header::{HeaderMap, HeaderValue};
 use hyper::{Response, StatusCode};
 
-use super::{CONTENT_TYPE_ATTR, Frontend};
-use crate::entry::{ByteRange, Hit, Meta};
-use crate::error::Kind;
+use super::Entries;
+use crate::entry::{ByteRange, Hit, Meta, Tier};
+use crate::error::{Kind, Result};
 use crate::key::{Key, Scope};
 use crate::protocol::Intent;
 use crate::protocol::http::{self, Answer, Verdict};
 
-impl Frontend {
+impl Entries {
     pub(super) fn get_now(&self, scope: &Scope, key: &Key, headers: &HeaderMap) -> Option<Answer> {
         if !http::is_plain(headers) {
             return None;
         }
-        self.context.cache.get_now(scope, key).map(|hit| self.hit(hit))
+        let hit = self.context.cache.get_now(scope, key).filter(|hit| self.is_entry(&hit.meta))?;
+        Some(self.hit(hit))
     }
 
     pub(super) async fn get(&self, scope: &Scope, key: &Key, headers: &HeaderMap) -> Answer {
         let asked = http::range(headers);
-        match self.context.cache.get(scope, key, asked).await {
+        match self.find(scope, key, asked).await {
             Ok(Some(hit)) if asked != ByteRange::Full && !http::apply_range(headers, &hit.meta) => {
                 self.get_full(scope, key, headers).await
             }
@@ -35,7 +38,7 @@ impl Frontend {
     }
 
     pub(super) async fn head(&self, scope: &Scope, key: &Key, headers: &HeaderMap) -> Answer {
-        match self.context.cache.head(scope, key).await {
+        match self.find_head(scope, key).await {
             Ok(Some((meta, from))) => {
                 self.stats.hit(from);
                 if let Some(answer) = unmet(http::verdict(headers, &meta), &meta) {
@@ -51,9 +54,24 @@ impl Frontend {
         }
     }
 
+    async fn find(&self, scope: &Scope, key: &Key, range: ByteRange) -> Result<Option<Hit>> {
+        let found = self.context.cache.get(scope, key, range).await?;
+        Ok(found.filter(|hit| self.is_entry(&hit.meta)))
+    }
+
+    async fn find_head(&self, scope: &Scope, key: &Key) -> Result<Option<(Arc<Meta>, Tier)>> {
+        let found = self.context.cache.head(scope, key).await?;
+        Ok(found.filter(|(meta, _)| self.is_entry(meta)))
+    }
+
+    /// What somebody else put into the upstream may be what none of these clients would.
+    fn is_entry(&self, meta: &Meta) -> bool {
+        meta.len > 0 || self.rules.never_empty.is_none()
+    }
+
     /// The whole entry, because a range was asked of another one than this (`If-Range`).
     async fn get_full(&self, scope: &Scope, key: &Key, headers: &HeaderMap) -> Answer {
-        match self.context.cache.get(scope, key, ByteRange::Full).await {
+        match self.find(scope, key, ByteRange::Full).await {
             Ok(Some(hit)) => self.judge(hit, headers, false),
             Ok(None) => self.miss(),
             Err(error) => self.refuse(&error, Intent::Read),
@@ -62,7 +80,7 @@ impl Frontend {
 
     /// A range that has no byte of the entry.
     async fn outside(&self, scope: &Scope, key: &Key, headers: &HeaderMap) -> Answer {
-        let meta = match self.context.cache.head(scope, key).await {
+        let meta = match self.find_head(scope, key).await {
             Ok(Some((meta, _))) => meta,
             Ok(None) => return self.miss(),
             Err(error) => return self.refuse(&error, Intent::Read),
@@ -120,9 +138,8 @@ fn unmet(verdict: Verdict, meta: &Meta) -> Option<Answer> {
 }
 
 fn describe(answer: &mut Answer, meta: &Meta) {
-    let kept = meta.attrs.get(CONTENT_TYPE_ATTR).and_then(|value| HeaderValue::from_str(value).ok());
     let headers = answer.headers_mut();
-    headers.insert(CONTENT_TYPE, kept.unwrap_or(http::OCTETS));
+    headers.insert(CONTENT_TYPE, http::type_of(meta).unwrap_or(http::OCTETS));
     headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     insert(answer, ETAG, http::quoted(&meta.etag));
     insert(answer, LAST_MODIFIED, http::last_modified(meta.stored_ms));

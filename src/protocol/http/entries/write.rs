@@ -1,9 +1,9 @@
-//! PUT and DELETE of a blob.
+//! PUT and DELETE of a named entry.
 
 use hyper::header::{CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap};
 use hyper::{Request, StatusCode};
 
-use super::{CONTENT_TYPE_ATTR, Frontend};
+use super::Entries;
 use crate::cache::Committed;
 use crate::entry::{Attrs, Claim};
 use crate::error::{Error, Kind, Result};
@@ -12,10 +12,7 @@ use crate::protocol::Intent;
 use crate::protocol::http::{self, Answer, Incoming, Upload};
 use crate::stats::Shed;
 
-/// A longer type is not kept: it would crowd out other attributes.
-const CONTENT_TYPE_BYTES_MAX: usize = 256;
-
-impl Frontend {
+impl Entries {
     pub(super) async fn put<B: Incoming>(&self, scope: &Scope, key: Key, request: Request<B>) -> Answer {
         let (head, mut upload) = Upload::of(request);
         let result = self.store(scope, key, &head.headers, &mut upload).await;
@@ -48,7 +45,8 @@ impl Frontend {
         };
         let answer = match deleted {
             Ok(true) => http::empty(StatusCode::NO_CONTENT),
-            Ok(false) => http::text(StatusCode::NOT_FOUND, super::MISS),
+            Ok(false) if self.rules.nothing_deleted.is_success() => http::empty(self.rules.nothing_deleted),
+            Ok(false) => http::text(self.rules.nothing_deleted, super::MISS),
             Err(error) => self.refuse(&error, Intent::Write),
         };
         upload.finish(answer, self.context.settings.drain_bytes_max).await
@@ -69,14 +67,14 @@ impl Frontend {
         }
         let condition = http::precondition(headers)?;
         let claim = Claim { len: upload.len(), digest: None };
-        let mut put = self.context.cache.put(scope, key, claim, attrs(headers)?, condition).await?;
+        // What an entry without a type is answered with needn't be kept.
+        let is_typed = headers.get(CONTENT_TYPE) != Some(&http::OCTETS);
+        let attrs = if is_typed { http::kept_type(headers)? } else { Attrs::default() };
+        let mut put = self.context.cache.put(scope, key, claim, attrs, condition).await?;
         upload.write_to(&mut put).await?;
-        put.commit().await
+        match self.rules.never_empty.filter(|_| upload.taken() == 0) {
+            Some(words) => Err(Error::invalid(words)),
+            None => put.commit().await,
+        }
     }
-}
-
-fn attrs(headers: &HeaderMap) -> Result<Attrs> {
-    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let kept = content_type.filter(|value| (1..=CONTENT_TYPE_BYTES_MAX).contains(&value.len()));
-    Attrs::new(kept.map(|value| (CONTENT_TYPE_ATTR.to_owned(), value.replace('\t', " "))))
 }
