@@ -315,15 +315,15 @@ fn every_refusal_decides_every_kind_by_name() {
 }
 
 #[test]
-fn the_readme_names_every_key_of_the_configuration() {
-    let readme = fs::read_to_string(root().join("README.md")).expect("there is a README");
-    let missing: Vec<&str> = larder::config::keys()
+fn the_reference_names_every_key_of_the_configuration() {
+    let page = fs::read_to_string(root().join("docs/configuration.md")).expect("there is a reference");
+    let missing: Vec<String> = larder::config::keys()
         .filter(|key| {
-            let name = key.rsplit('.').next().unwrap_or(key);
-            !readme.contains(&format!("`{key}`")) && !readme.contains(&format!("`{name}`"))
+            let name = key.rsplit('.').next().unwrap_or(key.as_str());
+            !page.contains(&format!("`{key}`")) && !page.contains(&format!("`{name}`"))
         })
         .collect();
-    assert!(missing.is_empty(), "the README doesn't name {missing:?}");
+    assert!(missing.is_empty(), "docs/configuration.md doesn't name {missing:?}");
 }
 
 #[test]

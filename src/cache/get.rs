@@ -69,7 +69,13 @@ impl Cache {
             Local::Hit(hit) => Ok(Some(hit)),
             Local::Gone => Ok(None),
             // Boxed, so that hits are not answered from a future with room for a fill.
-            Local::Absent => Box::pin(self.ask_upstream(&asked, range, deadline)).await,
+            Local::Absent => {
+                let hit = Box::pin(self.ask_upstream(&asked, range, deadline)).await?;
+                if let Some(hit) = &hit {
+                    self.count_hit(scope, hit.from);
+                }
+                Ok(hit)
+            }
         }
     }
 

@@ -46,7 +46,7 @@ use crate::entry::{Meta, Precondition, Tier};
 use crate::error::{Error, Kind, Result};
 use crate::key::{EntryId, Key, ObjectName, Scope, Space};
 use crate::memory::Memory;
-use crate::stats::{Shed, Stats};
+use crate::stats::{Counter, Shed, Stats};
 use crate::store::{Generation, Record, Store};
 use crate::upstream::Remote;
 use clock::now_ms;
@@ -78,6 +78,8 @@ struct Inner {
     cache: Store,
     outbox: Store,
     remotes: Vec<Remote>,
+    /// Hits that each upstream gave.
+    remote_hits: Vec<Counter>,
     siblings: Vec<Space>,
     stats: Arc<Stats>,
     fills: fill::Fills,
@@ -120,6 +122,7 @@ impl Cache {
             settings,
             cache: parts.cache,
             outbox: parts.outbox,
+            remote_hits: parts.remotes.iter().map(|_| Counter::default()).collect(),
             remotes: parts.remotes,
             siblings: parts.siblings,
             stats: parts.stats,
@@ -166,7 +169,11 @@ impl Cache {
     /// # Errors
     /// None today that a client could cause; a sick disk or upstream is a miss.
     pub async fn head(&self, scope: &Scope, key: &Key) -> Result<Option<(Arc<Meta>, Tier)>> {
-        self.head_of(&Asked::new(scope, key)).await
+        let found = self.head_of(&Asked::new(scope, key)).await?;
+        if let Some((_, from)) = &found {
+            self.count_hit(scope, *from);
+        }
+        Ok(found)
     }
 
     /// Those of `keys` that can't be served now. Never asks the network. Present ones count as used.
@@ -226,6 +233,15 @@ impl Cache {
                 () = task => {}
             }
         });
+    }
+
+    /// An upstream gave what was asked for.
+    fn count_hit(&self, scope: &Scope, from: Tier) {
+        if from == Tier::Upstream
+            && let Some(hits) = scope.upstream.and_then(|id| self.inner.remote_hits.get(usize::from(id.0)))
+        {
+            hits.one();
+        }
     }
 
     /// The route's upstream.

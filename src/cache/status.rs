@@ -86,6 +86,8 @@ pub struct UpstreamStatus {
     pub write: DirectionStatus,
     /// Whether it is never written.
     pub read_only: bool,
+    /// Look-ups that it answered, because nothing nearer had the entry.
+    pub hits: u64,
 }
 
 /// One direction of an upstream.
@@ -130,13 +132,14 @@ impl Cache {
         let (entries, bytes) = inner.memory.usage();
         let (disk, outbox) = (inner.cache.usage(), inner.outbox.usage());
         let (facts, absences) = inner.facts.len();
-        let upstreams = inner.remotes.iter().map(|remote| {
+        let upstreams = inner.remotes.iter().zip(&inner.remote_hits).map(|(remote, hits)| {
             let states = remote.states();
             UpstreamStatus {
                 name: remote.name().to_owned(),
                 read: states.read.into(),
                 write: states.write.into(),
                 read_only: remote.read_only(),
+                hits: hits.read(),
             }
         });
         CacheStatus {

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{Config, Environment, Flags, Folders};
+use crate::config::{self, Config, Environment, Flags, Folders, Problem};
 use crate::daemon;
 
 /// The local larder of build artifacts: a per-machine cache daemon
@@ -26,10 +26,23 @@ struct Cli {
 enum Command {
     /// Run the daemon
     Serve(Flags),
+    /// Check the configuration, and show what is in force and where it was said
+    Check(Flags),
+    /// Print what an editor, or a new configuration, begins from
+    #[command(subcommand)]
+    Config(Print),
     /// List what waits to go upstream
     Queue(queue::QueueFlags),
     /// Wait until nothing waits to go upstream
     Flush(queue::FlushFlags),
+}
+
+#[derive(Debug, Subcommand)]
+enum Print {
+    /// A JSON Schema of the configuration file
+    Schema,
+    /// A configuration file with every key, its default and the reason for it
+    Example,
 }
 
 /// Which daemon is meant.
@@ -51,24 +64,41 @@ const EXIT_NOT_RUNNING: u8 = 3;
 pub fn run() -> ExitCode {
     let environment = Environment::of_process();
     match Cli::parse().command {
-        Command::Serve(flags) => serve(flags, &environment),
+        Command::Serve(flags) => serve(&flags, &environment),
+        Command::Check(flags) => match config::check(&flags, &environment) {
+            Ok(page) => print(&page),
+            Err(problems) => complain_of(&problems),
+        },
+        Command::Config(Print::Schema) => print(&format!("{:#}\n", config::schema())),
+        Command::Config(Print::Example) => print(&config::example()),
         Command::Queue(flags) => wait_for(queue::queue(flags, &environment)),
         Command::Flush(flags) => wait_for(queue::flush(flags, &environment)),
     }
 }
 
-fn serve(flags: Flags, environment: &Environment) -> ExitCode {
+fn serve(flags: &Flags, environment: &Environment) -> ExitCode {
     match Config::load(flags, environment) {
         Ok(config) => match daemon::run(config) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => complain(&format!("failed to {error}")),
         },
-        Err(problems) => {
-            for problem in &problems {
-                complain(&problem.to_string());
-            }
-            ExitCode::from(2)
-        }
+        Err(problems) => complain_of(&problems),
+    }
+}
+
+/// All of them, and that nothing was begun.
+fn complain_of(problems: &[Problem]) -> ExitCode {
+    for problem in problems {
+        complain(&problem.to_string());
+    }
+    ExitCode::from(2)
+}
+
+fn print(page: &str) -> ExitCode {
+    match std::io::stdout().write_all(page.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Who reads has enough.
+        Err(_) => ExitCode::FAILURE,
     }
 }
 

@@ -1,12 +1,14 @@
-//! The environment, read in this file and nowhere else (the flags' own variables: in `flags`), handed down as values.
+//! The environment, read in this file and nowhere else, handed down as values.
 
 use std::path::PathBuf;
 
 /// What the environment says.
 #[derive(Clone, Default)]
 pub struct Environment {
-    /// `LARDER_LOG`: the log's filter.
-    pub log: Option<String>,
+    /// `LARDER_CONFIG`: the configuration file.
+    pub config: Option<PathBuf>,
+    /// Keys of the configuration, each with what its variable says.
+    pub settings: Vec<(&'static str, String)>,
     /// `XDG_RUNTIME_DIR`: the user's folder for sockets.
     pub runtime_dir: Option<PathBuf>,
     /// `HOME`.
@@ -33,8 +35,10 @@ impl Environment {
     /// That of this process. An empty variable counts as not set.
     pub fn of_process() -> Self {
         let var = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let keys = super::keys::TOP.iter().map(|key| key.doc.name);
         Self {
-            log: var("LARDER_LOG"),
+            config: var("LARDER_CONFIG").map(PathBuf::from),
+            settings: keys.filter_map(|key| Some((key, var(&super::layers::variable(key))?))).collect(),
             runtime_dir: var("XDG_RUNTIME_DIR").map(PathBuf::from),
             home: var("HOME").map(PathBuf::from),
             access_key_id: var("AWS_ACCESS_KEY_ID"),
@@ -51,6 +55,6 @@ impl Environment {
 impl std::fmt::Debug for Environment {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // The keys are secrets.
-        f.debug_struct("Environment").field("log", &self.log).finish_non_exhaustive()
+        f.debug_struct("Environment").field("config", &self.config).finish_non_exhaustive()
     }
 }

@@ -1,160 +1,176 @@
-//! The configuration file: a table of keys, each with what it sets.
+//! The file: which of its words are keys, and where each value stands.
 //!
-//! The names of bounds are the names in the documentation, in `/-/stats` and in logs. A key that is not here is
-//! refused: a misspelt bound that is silently not set is worse than a daemon that doesn't start.
+//! Whether a value is right is looked at later, together with what the environment and the flags say.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use toml::{Table, Value};
+use toml::de::{DeTable, DeValue};
+use toml::{Spanned, Value};
 
-use super::value::{count, duration, percent, size, text, texts, users};
-use super::{Durability, LogFormat, Problem, Wishes};
+use super::keys::{self, Doc, LISTENERS, NAMESPACES, TABLES, TOP, UPSTREAMS};
+use super::near::nearest;
+use super::place::{Problem, Source, Text};
+use super::section::{Said, Section};
 
-type Set = fn(&mut Wishes, &Value) -> Result<(), String>;
-
-/// Every key, and what it does.
-const KEYS: &[(&str, Set)] = &[
-    ("listen", |to, value| texts(value).map(|list| to.listen = list)),
-    ("dir", |to, value| text(value).map(|path| to.dir = Some(path.into()))),
-    ("upstream", |to, value| text(value).map(|url| to.upstream = Some(url))),
-    ("allow_hosts", |to, value| texts(value).map(|list| to.allow_hosts = list)),
-    ("access.users", |to, value| users(value).map(|list| to.users = list)),
-    ("durability", |to, value| {
-        to.durability = match value.as_str() {
-            Some("process") => Durability::Process,
-            Some("power") => Durability::Power,
-            _ => return Err("is neither \"process\" nor \"power\"".into()),
-        };
-        Ok(())
-    }),
-    ("log.format", |to, value| {
-        to.log_format = match value.as_str() {
-            Some("text") => LogFormat::Text,
-            Some("json") => LogFormat::Json,
-            _ => return Err("is neither \"text\" nor \"json\"".into()),
-        };
-        Ok(())
-    }),
-    ("log.filter", |to, value| text(value).map(|filter| to.log_filter = Some(filter))),
-    ("entry_max", |to, value| size(value).map(|bytes| to.entry_max = Some(bytes))),
-    ("memory", |to, value| size(value).map(|bytes| to.bounds.memory = bytes)),
-    ("memory_entry_max", |to, value| size(value).map(|bytes| to.bounds.memory_entry_max = bytes)),
-    ("disk", |to, value| size(value).map(|bytes| to.bounds.disk = bytes)),
-    ("disk_keep_free", |to, value| size(value).map(|bytes| to.bounds.disk_keep_free = Some(bytes))),
-    ("inodes_keep_free", |to, value| percent(value).map(|share| to.bounds.inodes_keep_free = share)),
-    ("disk_floor", |to, value| size(value).map(|bytes| to.bounds.disk_floor = bytes)),
-    ("queue_bytes", |to, value| size(value).map(|bytes| to.bounds.queue_bytes = bytes)),
-    ("queue_entries", |to, value| count(value).map(|entries| to.bounds.queue_entries = entries)),
-    ("fills", |to, value| count(value).map(|fills| to.bounds.fills = fills as usize)),
-    ("fill_bytes", |to, value| size(value).map(|bytes| to.bounds.fill_bytes = bytes)),
-    ("connect", |to, value| duration(value).map(|time| to.bounds.connect = time)),
-    ("first_byte", |to, value| duration(value).map(|time| to.bounds.first_byte = time)),
-    ("stall", |to, value| duration(value).map(|time| to.bounds.stall = time)),
-    ("absent_memory_entries", |to, value| {
-        count(value).map(|entries| to.bounds.absent_memory_entries = entries as usize)
-    }),
-    ("absent_memory_age", |to, value| duration(value).map(|age| to.bounds.absent_memory_age = age)),
-    ("fact_memory_entries", |to, value| {
-        count(value).map(|entries| to.bounds.fact_memory_entries = entries as usize)
-    }),
-    ("fact_memory_age", |to, value| duration(value).map(|age| to.bounds.fact_memory_age = age)),
-    ("connections", |to, value| count(value).map(|count| to.bounds.connections = Some(count as usize))),
-    ("head", |to, value| duration(value).map(|time| to.bounds.head = time)),
-    ("body_stall", |to, value| duration(value).map(|time| to.bounds.body_stall = time)),
-    ("idle", |to, value| duration(value).map(|time| to.bounds.idle = time)),
-    ("partial_uploads_count", |to, value| {
-        count(value).map(|uploads| to.bounds.partial_uploads_count = uploads as usize)
-    }),
-    ("partial_uploads_bytes", |to, value| {
-        size(value).map(|bytes| to.bounds.partial_uploads_bytes = Some(bytes))
-    }),
-    ("partial_uploads_age", |to, value| duration(value).map(|age| to.bounds.partial_uploads_age = age)),
-    ("quarantine_entries", |to, value| {
-        count(value).map(|entries| to.bounds.quarantine_entries = entries as usize)
-    }),
-    ("quarantine_bytes", |to, value| size(value).map(|bytes| to.bounds.quarantine_bytes = bytes)),
-    ("quarantine_age", |to, value| duration(value).map(|age| to.bounds.quarantine_age = age)),
-];
-
-/// Every key of the file; those of a section are `section.key`.
-pub fn keys() -> impl Iterator<Item = &'static str> {
-    KEYS.iter().map(|(key, _)| *key)
-}
-
-/// Reads the file at `path` into `wishes`, as far as it is right; the rest is added to `problems`.
-pub(super) fn read(path: &Path, wishes: &mut Wishes, problems: &mut Vec<Problem>) {
-    let origin = path.display().to_string();
+/// Reads the file at `path` into `said`.
+pub(super) fn read(path: &Path, said: &mut Said, problems: &mut Vec<Problem>) {
+    let shown: Arc<str> = path.display().to_string().into();
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
-        Err(error) => return problems.push(Problem::new(&origin, "", format!("can't be read: {error}"))),
+        Err(error) => {
+            let words = format!("can't be read: {error}; name another with --config, or none");
+            return problems.push(Problem::new(&Source::file(shown), "", words));
+        }
     };
-    match text.parse::<Table>() {
-        Ok(table) => apply(&table, "", &origin, wishes, problems),
-        Err(error) => problems.push(Problem::new(&origin, "", error.to_string().trim_end().to_owned())),
+    said.top.source = Source::file(Arc::clone(&shown));
+    let text = Text { path: shown, text: &text };
+    let (table, errors) = DeTable::parse_recoverable(text.text);
+    if errors.is_empty() {
+        return Reader { text: &text, problems }.top(table.get_ref(), said);
+    }
+    for error in errors {
+        let source =
+            error.span().map_or_else(|| Source::file(Arc::clone(&text.path)), |span| text.at(span.start));
+        problems.push(Problem::new(
+            &source,
+            "",
+            format!("is not TOML: {}", error.message().replace('\n', "; ")),
+        ));
     }
 }
 
-fn apply(table: &Table, section: &str, origin: &str, wishes: &mut Wishes, problems: &mut Vec<Problem>) {
-    for (name, value) in table {
-        let key = format!("{section}{name}");
-        let result = match (KEYS.iter().find(|(known, _)| *known == key), value) {
-            (Some((_, set)), value) => set(wishes, value),
-            (None, Value::Table(inner)) if is_section(&key) => {
-                apply(inner, &format!("{key}."), origin, wishes, problems);
-                Ok(())
+struct Reader<'a> {
+    text: &'a Text<'a>,
+    problems: &'a mut Vec<Problem>,
+}
+
+impl Reader<'_> {
+    fn top(&mut self, table: &DeTable<'_>, said: &mut Said) {
+        for (name, value) in table {
+            let place = self.text.at(name.span().start);
+            match (&**name.get_ref(), value.get_ref()) {
+                ("upstreams", DeValue::Table(inner)) => {
+                    said.upstreams = self.named("upstreams", inner, docs(UPSTREAMS));
+                }
+                ("namespaces", DeValue::Table(inner)) => {
+                    said.namespaces = self.named("namespaces", inner, docs(NAMESPACES));
+                }
+                ("listeners", DeValue::Array(items)) => {
+                    for (number, item) in items.iter().enumerate() {
+                        let number = (number + 1).to_string();
+                        let section =
+                            self.table("listeners", &number, item, item.span().start, &docs(LISTENERS));
+                        said.listeners.extend(section);
+                    }
+                }
+                (known, _) if TABLES.iter().any(|table| table.name == known) => {
+                    let example =
+                        TABLES.iter().find(|table| table.name == known).map_or("", |table| table.example);
+                    self.problem(&place, known, format!("is a table, written as {example}"));
+                }
+                (section, DeValue::Table(inner)) if keys::is_section(section) => {
+                    self.keys(inner, &format!("{section}."), &docs(TOP), &mut said.top);
+                }
+                (section, _) if keys::is_section(section) => {
+                    self.problem(&place, section, format!("is a section, written as [{section}]"));
+                }
+                (key, _) => self.key(key, place, value, "", &docs(TOP), &mut said.top),
             }
-            (None, _) => Err(unknown(&key)),
+        }
+    }
+
+    fn named(&mut self, table: &str, inner: &DeTable<'_>, docs: Vec<Doc>) -> Vec<Section> {
+        let sections = inner
+            .iter()
+            .filter_map(|(name, value)| self.table(table, name.get_ref(), value, name.span().start, &docs));
+        sections.collect()
+    }
+
+    fn table(
+        &mut self,
+        table: &str,
+        name: &str,
+        value: &Spanned<DeValue<'_>>,
+        start: usize,
+        docs: &[Doc],
+    ) -> Option<Section> {
+        let place = self.text.at(start);
+        let quoted = if is_bare(name) { name.to_owned() } else { Value::from(name).to_string() };
+        let DeValue::Table(inner) = value.get_ref() else {
+            self.problem(
+                &place,
+                &format!("{table}.{quoted}"),
+                format!("is a table, written as [{table}.{quoted}]"),
+            );
+            return None;
         };
-        if let Err(words) = result {
-            problems.push(Problem::new(origin, &key, words));
+        let mut section = Section::new(format!("{table}.{quoted}."), name.to_owned(), place);
+        self.keys(inner, "", docs, &mut section);
+        Some(section)
+    }
+
+    fn keys(&mut self, table: &DeTable<'_>, within: &str, docs: &[Doc], to: &mut Section) {
+        for (name, value) in table {
+            let place = self.text.at(name.span().start);
+            self.key(name.get_ref(), place, value, within, docs, to);
         }
     }
-}
 
-fn is_section(name: &str) -> bool {
-    keys().any(|key| key.strip_prefix(name).is_some_and(|rest| rest.starts_with('.')))
-}
-
-fn unknown(key: &str) -> String {
-    let nearest = keys().min_by_key(|known| distance(known, key)).filter(|known| distance(known, key) <= 3);
-    match nearest {
-        Some(nearest) => format!("is not a key; is `{nearest}` meant?"),
-        None => "is not a key of this version".into(),
-    }
-}
-
-/// Letters to insert, delete or change to make `b` of `a`.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, letter) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for j in 0..b.len() {
-            let changed = diagonal + usize::from(letter != b[j]);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
+    fn key(
+        &mut self,
+        name: &str,
+        place: Source,
+        value: &Spanned<DeValue<'_>>,
+        within: &str,
+        docs: &[Doc],
+        to: &mut Section,
+    ) {
+        let name = format!("{within}{name}");
+        match docs.iter().find(|doc| doc.name == name) {
+            Some(doc) => to.set(doc.name, plain(value.get_ref()), self.text.at(value.span().start)),
+            None => {
+                let at_top = within.is_empty() && to.path.is_empty();
+                let sections = TABLES.iter().map(|table| table.name).chain(["access", "log"]);
+                let known = docs.iter().map(|doc| doc.name).chain(sections.filter(|_| at_top));
+                let words = match nearest(&name, known) {
+                    Some(nearest) => format!("is not a key; is `{nearest}` meant?"),
+                    None => "is not a key of this version; `larder config example` shows them all".into(),
+                };
+                self.problem(&place, &format!("{}{name}", to.path), words);
+            }
         }
     }
-    row[b.len()]
+
+    fn problem(&mut self, source: &Source, key: &str, words: impl Into<String>) {
+        self.problems.push(Problem::new(source, key, words));
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+fn docs<T>(keys: &[keys::Key<T>]) -> Vec<Doc> {
+    keys.iter().map(|key| key.doc).collect()
+}
 
-    #[test]
-    fn a_misspelt_key_is_told_its_neighbour() {
-        assert!(unknown("memorry").contains("`memory`"));
-        assert!(unknown("first-byte").contains("`first_byte`"));
-        assert!(!unknown("completely_different").contains('`'));
-    }
+/// Whether a key of TOML needs no quotes.
+pub(super) fn is_bare(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+}
 
-    #[test]
-    fn keys_are_unique() {
-        let mut all: Vec<_> = keys().collect();
-        all.sort_unstable();
-        all.dedup();
-        assert_eq!(all.len(), KEYS.len());
+/// The value without its places.
+fn plain(value: &DeValue<'_>) -> Value {
+    match value {
+        DeValue::String(text) => Value::String(text.to_string()),
+        // One that is too long for a number is a text, which is refused as what it should be.
+        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
+            .map_or_else(|_| Value::String(number.to_string()), Value::Integer),
+        DeValue::Float(number) => {
+            number.as_str().parse().map_or_else(|_| Value::String(number.to_string()), Value::Float)
+        }
+        DeValue::Boolean(truth) => Value::Boolean(*truth),
+        DeValue::Datetime(time) => Value::Datetime(*time),
+        DeValue::Array(items) => Value::Array(items.iter().map(|item| plain(item.get_ref())).collect()),
+        DeValue::Table(table) => Value::Table(
+            table.iter().map(|(name, value)| (name.get_ref().to_string(), plain(value.get_ref()))).collect(),
+        ),
     }
 }

@@ -1,4 +1,6 @@
-//! The flags of `larder serve`; each is also an environment variable, `LARDER_{FLAG}`.
+//! The flags of `larder serve` and `larder check`; each is also an environment variable, `LARDER_{FLAG}`.
+//!
+//! The variables are not clap's to read: a value is told where it came from.
 
 use std::path::PathBuf;
 
@@ -7,19 +9,21 @@ use clap::Args;
 /// What the command line says.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Flags {
-    /// Configuration file (TOML)
-    #[arg(long, value_name = "FILE", env = "LARDER_CONFIG")]
+    /// Configuration file, TOML [env: LARDER_CONFIG]
+    #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
     /// Where clients connect: `127.0.0.1:5273`, `[::1]:5273` or `unix:/path`; may be given several times
-    #[arg(long, value_name = "ADDR", env = "LARDER_LISTEN", value_delimiter = ',')]
+    /// [env: LARDER_LISTEN]
+    #[arg(long, value_name = "ADDR", value_delimiter = ',')]
     pub listen: Vec<String>,
 
-    /// Folder for everything: cache, queue and admin socket lie below it
-    #[arg(long, value_name = "DIR", env = "LARDER_DIR")]
+    /// Folder for everything: cache, queue and admin socket lie below it [env: LARDER_DIR]
+    #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
 
-    /// Shared store behind this cache: none, file:///path or s3://bucket/prefix?endpoint=…&region=…
-    #[arg(long, value_name = "URL", env = "LARDER_UPSTREAM", hide_env_values = true)]
+    /// Shared store behind this cache: none, file:///path, s3://bucket/prefix?endpoint=…&region=…, or the name of one
+    /// of the file's [env: LARDER_UPSTREAM]
+    #[arg(long, value_name = "URL")]
     pub upstream: Option<String>,
 }

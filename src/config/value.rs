@@ -46,6 +46,19 @@ pub(super) fn text(value: &Value) -> Result<String, String> {
     value.as_str().map(str::to_owned).ok_or_else(|| "is not a text in quotes".into())
 }
 
+/// The place of a word among those that are known.
+pub(super) fn one_of(value: &Value, words: &[&str]) -> Result<usize, String> {
+    value.as_str().and_then(|word| words.iter().position(|known| *known == word)).ok_or_else(|| {
+        let known: Vec<String> = words.iter().map(|word| format!("\"{word}\"")).collect();
+        format!("is not one of {}", known.join(", "))
+    })
+}
+
+/// `true` or `false`.
+pub(super) fn truth(value: &Value) -> Result<bool, String> {
+    value.as_bool().ok_or_else(|| "is neither true nor false".into())
+}
+
 /// A list of texts; one alone needs no brackets.
 pub(super) fn texts(value: &Value) -> Result<Vec<String>, String> {
     match value {

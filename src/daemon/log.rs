@@ -13,8 +13,8 @@ use crate::error::{Error, Kind, Result};
 ///
 /// # Errors
 /// `Invalid` when the filter doesn't parse.
-pub(super) fn begin(format: LogFormat, filter: Option<&str>) -> Result<()> {
-    let filter = EnvFilter::try_new(filter.unwrap_or("info"))
+pub(super) fn begin(format: LogFormat, filter: &str) -> Result<()> {
+    let filter = EnvFilter::try_new(filter)
         .map_err(|error| Error::new(Kind::Invalid, "read the log's filter").because(error))?;
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -25,4 +25,10 @@ pub(super) fn begin(format: LogFormat, filter: Option<&str>) -> Result<()> {
         LogFormat::Json => lines.json().flatten_event(true).try_init(),
     };
     begun.map_err(|error| Error::new(Kind::Internal, format!("begin the log: {error}")))
+}
+
+/// Whether a filter can be read; else why not.
+pub(crate) fn check_filter(filter: &str) -> Result<(), String> {
+    let words = |error| format!("{error}; write it as info,larder::access=debug");
+    EnvFilter::builder().parse(filter).map(|_| ()).map_err(words)
 }

@@ -18,10 +18,10 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{Config, PORT};
 use crate::error::{Error, Kind, Result};
-use crate::key::UpstreamId;
 use crate::protocol::{self, Context};
 use crate::server::{self, Bound, Endpoint, Limits, Server, Wanted};
 use folder::Locked;
+pub(crate) use log::check_filter;
 
 /// Uploads that run are begun again after the next start; nothing is gained by a long wait for them.
 const UPSTREAM_GRACE: Duration = Duration::from_secs(2);
@@ -31,7 +31,7 @@ const UPSTREAM_GRACE: Duration = Duration::from_secs(2);
 /// # Errors
 /// What kept it from starting, in words for who started it.
 pub fn run(config: Config) -> Result<()> {
-    log::begin(config.log_format, config.log_filter.as_deref())?;
+    log::begin(config.log_format, &config.log_filter)?;
     let descriptors = raise_descriptors();
     let _state = Locked::take(&config.folders.state)?;
     let _cache = Locked::take(&config.folders.cache)?;
@@ -66,7 +66,7 @@ async fn serve(config: Config, descriptors: u64) -> Result<()> {
         version = env!("CARGO_PKG_VERSION"),
         cache = %config.folders.cache.display(),
         state = %config.folders.state.display(),
-        upstream = config.upstream.as_ref().map_or("none", |upstream| upstream.url.as_str()),
+        upstream = default_upstream(&config),
         "serving"
     );
     tokio::select! {
@@ -90,6 +90,12 @@ fn default_endpoints() -> [Wanted; 2] {
     [tcp((Ipv4Addr::LOCALHOST, PORT).into(), false), tcp((Ipv6Addr::LOCALHOST, PORT).into(), true)]
 }
 
+/// Where names go that have no namespace of their own.
+fn default_upstream(config: &Config) -> &str {
+    let place = config.routes.default.and_then(|id| config.routes.places.get(usize::from(id.0)));
+    place.map_or("none", |place| place.upstream.url.as_str())
+}
+
 fn server_settings(config: &Config, descriptors: u64) -> server::Settings {
     let bounds = &config.bounds;
     server::Settings {
@@ -101,7 +107,8 @@ fn server_settings(config: &Config, descriptors: u64) -> server::Settings {
         },
         allow_hosts: config.allow_hosts.clone(),
         users: config.users.clone(),
-        upstream: config.upstream.is_some().then_some(UpstreamId(0)),
+        tokens: config.tokens.clone(),
+        routes: server::Routes::new(config.routes.default, config.routes.namespaces.clone()),
         ..server::Settings::default()
     }
 }

@@ -1,10 +1,11 @@
 //! The cache's parts, each from its own settings.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::cache::{self, Cache, Parts};
-use crate::config::{Bounds, Config, Durability, Keys, Upstream};
+use crate::config::{Bounds, Config, Durability, Keys, Place};
+use crate::digest::hex;
 use crate::error::{Error, Result};
 use crate::key::UpstreamId;
 use crate::memory;
@@ -23,8 +24,9 @@ pub(super) fn open(config: &Config) -> Result<(Cache, Runtime)> {
     };
     let runtime = Runtime::new()?;
     let mut remotes = Vec::new();
-    if let Some(upstream) = &config.upstream {
-        remotes.push(Remote::open(remote_settings(upstream, config)?, &runtime)?);
+    for (number, place) in config.routes.places.iter().enumerate() {
+        let id = UpstreamId(u16::try_from(number).unwrap_or(u16::MAX));
+        remotes.push(Remote::open_below(remote_settings(id, place, config)?, &place.prefix, &runtime)?);
     }
     let parts = Parts {
         cache: store(Role::Cache, &config.folders.cache)?,
@@ -84,14 +86,27 @@ fn keep_free(folder: &Path) -> u64 {
         .map_or(MAX, |found| (found.f_blocks.saturating_mul(found.f_frsize) / 20).min(MAX))
 }
 
-fn remote_settings(upstream: &Upstream, config: &Config) -> Result<RemoteSettings> {
+/// Where begun multipart uploads of a place are noted. Each has a folder of its own, named by what doesn't change when
+/// another is added.
+fn uploads(config: &Config, place: &Place) -> PathBuf {
+    let state = &config.folders.state;
+    if place.name.contains("://") {
+        // What is called by its URL is the one of the key `upstream`.
+        return state.join("uploads");
+    }
+    let hash = blake3::hash(format!("{} {}", place.upstream.url, place.prefix).as_bytes());
+    state.join(format!("uploads-{}", hex(&hash.as_bytes()[..8])))
+}
+
+fn remote_settings(id: UpstreamId, place: &Place, config: &Config) -> Result<RemoteSettings> {
+    let upstream = &place.upstream;
     let Bounds { connect, first_byte, stall, .. } = config.bounds;
     let location = Location::parse(&upstream.url).map_err(|error| {
         Error::new(error.kind(), format!("use the upstream {}: {}", upstream.url, error.message()))
     })?;
     Ok(RemoteSettings {
-        id: UpstreamId(0),
-        name: upstream.url.split('?').next().unwrap_or_default().to_owned(),
+        id,
+        name: place.name.clone(),
         location,
         credentials: match upstream.keys.clone() {
             Keys::Anonymous => Credentials::Anonymous,
@@ -105,6 +120,6 @@ fn remote_settings(upstream: &Upstream, config: &Config) -> Result<RemoteSetting
         connect,
         first_byte,
         stall,
-        uploads: Some(config.folders.state.join("uploads")),
+        uploads: Some(uploads(config, place)),
     })
 }

@@ -17,6 +17,7 @@ use super::access::{Answer, Ticket, Uploading};
 use super::clocks::{Activity, Admitted, Order};
 use super::dispatch::{self, Door, Visit};
 use super::identity::Caller;
+use super::listen::Gate;
 use super::wire::{Socket, Version, Wire};
 
 /// One read of an upload takes at most this, and a head over it is 431.
@@ -67,18 +68,23 @@ struct Obedient<C> {
 pub(super) async fn serve(
     socket: Socket,
     admitted: Admitted,
-    admin: bool,
+    gate: Gate,
     door: Arc<Door>,
     tasks: TaskTracker,
 ) {
     let activity = Arc::clone(&admitted.0);
     let unix = matches!(socket, Socket::Unix(_));
-    let caller = door.caller(&socket);
+    let local = match &socket {
+        Socket::Tcp(_, local, _) => Some(local.ip().to_canonical()),
+        Socket::Unix(_) => None,
+    };
+    // Who comes by the network has no uid here: each request is asked for its token.
+    let caller = if gate == Gate::Tokens { Caller::Admitted } else { door.caller(&socket) };
     if let Caller::Stranger(words) = &caller {
         tracing::info!("refused a connection: {words}");
         activity.read(); // who isn't let in has no right to idle here: the clock of a head runs at once
     }
-    let visit = Arc::new(Visit { caller, unix, admin });
+    let visit = Arc::new(Visit { caller, unix, local, gate });
     let mut wire = Wire::new(socket, Arc::clone(&activity));
     let Some(version) = wire.version().await else { return };
     let multiplexed = version == Version::Http2;

@@ -4,17 +4,22 @@
 
 use std::borrow::Cow;
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{self, Poll};
 
+use hyper::header::{AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{Request, Response, StatusCode, Version};
 
 use super::access::{Ticket, Uploading};
 use super::admin::{Admin, Content, Page};
 use super::guard::Guard;
 use super::identity::{Access, Caller};
+use super::listen::Gate;
 use super::path::with_segments;
+use super::routes::Routes;
+use super::tokens::Tokens;
 use super::wire::Socket;
 use crate::error::{Error, Kind, Result};
 use crate::key::{Namespace, Scope};
@@ -35,6 +40,7 @@ const MAP: &str = "not a path of this cache, which serves [/ns]/cas/{64 hex}, [/
 pub(super) struct Door {
     pub(super) access: Access,
     pub(super) guard: Guard,
+    pub(super) tokens: Tokens,
     pub(super) admin: Arc<Admin>,
     pub(super) frontends: Frontends,
 }
@@ -50,6 +56,7 @@ pub(super) struct Frontends {
     ccache: Entries,
     maven: Entries,
     scope: Scope,
+    routes: Routes,
 }
 
 /// Those of the frontends that answer for named entries alike.
@@ -65,8 +72,9 @@ enum Named {
 pub(super) struct Visit {
     pub(super) caller: Caller,
     pub(super) unix: bool,
-    /// By the command line's own socket.
-    pub(super) admin: bool,
+    /// The address that it came to.
+    pub(super) local: Option<IpAddr>,
+    pub(super) gate: Gate,
 }
 
 /// An answer in the making.
@@ -109,7 +117,7 @@ enum Dialect {
 // === impl Frontends ===
 
 impl Frontends {
-    pub(super) fn new(context: Context, scope: Scope) -> Self {
+    pub(super) fn new(context: Context, scope: Scope, routes: Routes) -> Self {
         let context = Arc::new(context);
         Self {
             bazel: bazel::Frontend::new(Arc::clone(&context)),
@@ -120,6 +128,7 @@ impl Frontends {
             ccache: ccache::frontend(Arc::clone(&context)),
             maven: maven::frontend(context),
             scope,
+            routes,
         }
     }
 
@@ -171,7 +180,8 @@ impl Frontends {
             [one] => Namespace::parse(one)?,
             several => Namespace::parse(&several.join("/"))?,
         };
-        Ok(Some(Scope { owner: self.scope.owner, namespace, upstream: self.scope.upstream }))
+        let upstream = self.routes.of(namespace.as_str());
+        Ok(Some(Scope { owner: self.scope.owner, namespace, upstream }))
     }
 
     fn scope<'a>(&'a self, spot: &'a Spot) -> &'a Scope {
@@ -217,13 +227,18 @@ pub(super) fn answer(
         let words = http::text(StatusCode::FORBIDDEN, format!("{words}\n"));
         return Answering::Now(Some(http::closing(words, request.version())));
     }
-    if let Err(words) = door.guard.check(request.uri(), request.version(), request.headers(), visit.unix) {
+    if let Err(words) = door.guard.check(request.uri(), request.version(), request.headers(), visit) {
         return Answering::later(plain(StatusCode::FORBIDDEN, format!("{words}\n").into(), request));
+    }
+    if visit.gate == Gate::Tokens && !door.tokens.admits(request.headers().get(AUTHORIZATION)) {
+        return Answering::later(unauthorized(request));
     }
     let frontends = &door.frontends;
     let routed = with_segments(request.uri().path(), |segments| {
         Ok(match frontends.route(segments)? {
-            Route::Admin(rest) => Routed::Admin(Page::parse(rest, request.uri().query(), visit.admin)),
+            Route::Admin(rest) => {
+                Routed::Admin(Page::parse(rest, request.uri().query(), visit.gate == Gate::Admin))
+            }
             Route::Bazel(spot, route) => Routed::Bazel(spot, route),
             Route::Turborepo(spot, route) => Routed::Turborepo(spot, route),
             Route::Nx(spot, route) => Routed::Nx(spot, route),
@@ -377,6 +392,18 @@ impl Dialect {
 async fn plain(status: StatusCode, words: Cow<'static, str>, request: Request<Uploading>) -> Answer {
     let (_, upload) = Upload::of(request);
     upload.finish(http::text(status, words), DRAIN_BYTES_MAX).await
+}
+
+/// Asks for a token. Little is read of what comes without one.
+async fn unauthorized(request: Request<Uploading>) -> Answer {
+    const STRANGERS_BYTES_MAX: u64 = 1 << 20;
+    let (_, upload) = Upload::of(request);
+    let words =
+        "this listener needs a token: Authorization: Bearer TOKEN, or Basic with its name and TOKEN\n";
+    let mut answer = http::text(StatusCode::UNAUTHORIZED, words);
+    let schemes = HeaderValue::from_static("Basic realm=\"larder\", Bearer realm=\"larder\"");
+    answer.headers_mut().insert(WWW_AUTHENTICATE, schemes);
+    upload.finish(answer, STRANGERS_BYTES_MAX).await
 }
 
 async fn show(admin: &Admin, page: Page, request: Request<Uploading>) -> Answer {

@@ -9,6 +9,9 @@ use std::net::IpAddr;
 use hyper::header::{HOST, HeaderName, HeaderValue, ORIGIN};
 use hyper::{HeaderMap, Uri, Version};
 
+use super::dispatch::Visit;
+use super::listen::Gate;
+
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Which `Host`s are ours.
@@ -25,14 +28,14 @@ impl Guard {
         Self { allow_hosts }
     }
 
-    /// Whether a request may come in; else the words for the 403. `unix`: it came by a unix socket, which no page
-    /// reaches and whose clients name any host.
+    /// Whether a request may come in; else the words for the 403. By a unix socket, which no page reaches, clients name
+    /// any host; by a listener off loopback also the address that they came to.
     pub(super) fn check(
         &self,
         uri: &Uri,
         version: Version,
         headers: &HeaderMap,
-        unix: bool,
+        visit: &Visit,
     ) -> Result<(), String> {
         // One pass, because every request comes by here and look-ups by name hash the name each time.
         let (mut host, mut hosts) = (None, 0);
@@ -47,7 +50,7 @@ impl Guard {
                 return Err("a request from another site's web page may not use this cache".into());
             }
         }
-        if unix {
+        if visit.unix {
             return Ok(());
         }
         let host = match (uri.authority(), host.map(HeaderValue::to_str), hosts) {
@@ -56,7 +59,10 @@ impl Guard {
             (None, None, _) if version < Version::HTTP_11 => return Ok(()),
             _ => return Err("the request needs one Host header".into()),
         };
-        if is_loopback(host) || self.allow_hosts.iter().any(|allowed| allowed.eq_ignore_ascii_case(host)) {
+        if is_loopback(host)
+            || (visit.gate == Gate::Tokens && visit.local.is_some() && address_of(host) == visit.local)
+            || self.allow_hosts.iter().any(|allowed| allowed.eq_ignore_ascii_case(host))
+        {
             return Ok(());
         }
         Err(format!(
@@ -71,9 +77,12 @@ fn is_loopback(host: &str) -> bool {
     if matches!(host, "127.0.0.1" | "localhost") {
         return true; // what all but a few say
     }
+    address_of(host).is_some_and(|ip| ip.is_loopback()) || host.eq_ignore_ascii_case("localhost")
+}
+
+fn address_of(host: &str) -> Option<IpAddr> {
     let address = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
-    address.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
-        || host.eq_ignore_ascii_case("localhost")
+    address.parse::<IpAddr>().ok().map(|ip| ip.to_canonical())
 }
 
 fn without_port(host: &str) -> &str {
@@ -85,6 +94,7 @@ fn without_port(host: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use super::super::identity::Caller;
     use super::*;
 
     fn check(host: Option<&str>, header: Option<(HeaderName, &str)>, unix: bool) -> Result<(), String> {
@@ -96,7 +106,21 @@ mod tests {
             headers.insert(name, value.parse().expect("a value"));
         }
         let guard = Guard::new(vec!["cache.test".into()]);
-        guard.check(&Uri::from_static("/cas/x"), Version::HTTP_11, &headers, unix)
+        let visit = Visit { caller: Caller::Admitted, unix, local: None, gate: Gate::Users };
+        guard.check(&Uri::from_static("/cas/x"), Version::HTTP_11, &headers, &visit)
+    }
+
+    #[test]
+    fn off_loopback_the_address_that_was_come_to_is_a_host() {
+        let local = Some("192.168.0.1".parse().expect("an address"));
+        let check = |gate, host: &str| {
+            let visit = Visit { caller: Caller::Admitted, unix: false, local, gate };
+            let headers = HeaderMap::from_iter([(HOST, host.parse().expect("a value"))]);
+            Guard::new(Vec::new()).check(&Uri::from_static("/"), Version::HTTP_11, &headers, &visit).is_ok()
+        };
+        assert!(check(Gate::Tokens, "192.168.0.1:5273"));
+        assert!(!check(Gate::Tokens, "192.168.0.2:5273") && !check(Gate::Tokens, "cache.test"));
+        assert!(!check(Gate::Users, "192.168.0.1:5273"));
     }
 
     #[test]

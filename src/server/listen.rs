@@ -1,8 +1,8 @@
-//! Listening sockets: TCP on loopback and unix, bound here or inherited.
+//! Listening sockets: TCP and unix, bound here or inherited.
 //!
-//! Nothing but loopback is listened on: without a token and TLS, which this version does not have, any other address
-//! would be a cache that the whole network may poison. A stale unix socket file is replaced only when nobody answers
-//! on it.
+//! Off loopback every request needs a token: else it would be a cache that the whole network may poison. Whether such
+//! an address may be listened on at all is the configuration's to decide, inherited or not. A stale unix socket file is
+//! replaced only when nobody answers on it.
 
 use std::fmt;
 use std::io;
@@ -49,6 +49,17 @@ pub(super) struct Listener {
     owned: bool,
 }
 
+/// Who comes in by a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Gate {
+    /// Users of this machine who are let in.
+    Users,
+    /// They, by the command line's own socket.
+    Admin,
+    /// Whoever has a token.
+    Tokens,
+}
+
 #[derive(Debug)]
 enum Accept {
     Tcp(TcpListener),
@@ -76,13 +87,17 @@ impl FromStr for Endpoint {
         let address: SocketAddr = text.parse().map_err(|_| {
             format!("`{text}` is not an address with a port (127.0.0.1:5273, [::1]:5273) or unix:/path")
         })?;
-        if !address.ip().to_canonical().is_loopback() {
-            return Err(format!(
-                "{address} is not loopback: any other address needs a token and TLS, which this version does not \
-                 have; listen on 127.0.0.1, [::1] or unix:/path"
-            ));
-        }
         Ok(Self::Tcp(address))
+    }
+}
+
+impl Endpoint {
+    /// Whether only this machine reaches it.
+    pub fn is_private(&self) -> bool {
+        match self {
+            Self::Tcp(address) => address.ip().to_canonical().is_loopback(),
+            Self::Unix(_) => true,
+        }
     }
 }
 
@@ -110,6 +125,13 @@ impl Bound {
         let admin = Endpoint::Unix(admin.to_path_buf());
         for listener in &mut listeners {
             listener.admin = listener.endpoint == admin;
+            let endpoint = &listener.endpoint;
+            if !endpoint.is_private() && !wanted.iter().any(|wanted| wanted.endpoint == *endpoint) {
+                let words = format!(
+                    "adopt an inherited socket: {endpoint} is not loopback; name it in `[[listeners]]` if it is meant"
+                );
+                return Err(Error::new(Kind::Denied, words));
+            }
         }
         for wanted in wanted {
             if listeners.iter().any(|listener| listener.endpoint == wanted.endpoint) {
@@ -174,6 +196,15 @@ impl Listener {
         match endpoint {
             Endpoint::Tcp(address) => bind_tcp(*address),
             Endpoint::Unix(path) => bind_unix(path),
+        }
+    }
+
+    /// Who comes in by it.
+    pub(super) fn gate(&self) -> Gate {
+        match (self.admin, self.endpoint.is_private()) {
+            (true, _) => Gate::Admin,
+            (false, true) => Gate::Users,
+            (false, false) => Gate::Tokens,
         }
     }
 
@@ -254,20 +285,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_loopback_and_unix_paths_parse() {
+    fn only_loopback_and_unix_paths_are_private() {
+        let is_private = |text: &str| text.parse::<Endpoint>().expect(text).is_private();
         for good in
             ["127.0.0.1:5273", "127.9.9.9:1", "[::1]:5273", "[::ffff:127.0.0.1]:80", "unix:/run/x.sock"]
         {
-            assert!(good.parse::<Endpoint>().is_ok(), "{good}");
+            assert!(is_private(good), "{good}");
         }
-        for (bad, word) in [
-            ("0.0.0.0:5273", "token and TLS"),
-            ("[::]:5273", "token and TLS"),
-            ("192.168.1.2:5273", "not loopback"),
-            ("5273", "not an address"),
-            ("localhost:5273", "127.0.0.1:5273"),
-            ("unix:", "needs a path"),
-        ] {
+        for open in ["0.0.0.0:5273", "[::]:5273", "192.168.1.2:5273"] {
+            assert!(!is_private(open), "{open}");
+        }
+        for (bad, word) in
+            [("5273", "not an address"), ("localhost:5273", "127.0.0.1:5273"), ("unix:", "needs a path")]
+        {
             let words = bad.parse::<Endpoint>().expect_err(bad);
             assert!(words.contains(word), "{words}");
         }

@@ -1,7 +1,7 @@
 //! Sockets, who is calling, which frontend answers.
 //!
-//! Guarantees: only loopback and unix sockets are listened on; a caller is the daemon's user, root or somebody named;
-//! no web page gets past the guard; every connection has a clock, and their number a bound; a stop loses no answer
+//! Guarantees: by loopback and unix sockets, a caller is the daemon's user, root or somebody named; by any other
+//! address, each request has a token; no web page gets past the guard; every connection has a clock, and their number a bound; a stop loses no answer
 //! that can be given within its grace. What a request means is left to the protocols.
 
 mod access;
@@ -13,6 +13,8 @@ mod guard;
 mod identity;
 mod listen;
 mod path;
+mod routes;
+mod tokens;
 mod wire;
 
 use std::io;
@@ -24,6 +26,8 @@ use tokio_util::task::TaskTracker;
 
 pub use clocks::Limits;
 pub use listen::{Bound, Endpoint, Wanted};
+pub use routes::Routes;
+pub use tokens::Tokens;
 
 use admin::Admin;
 use clocks::{Order, Registry};
@@ -31,7 +35,7 @@ use dispatch::{Door, Frontends};
 use listen::Listener;
 
 use crate::cache::Cache;
-use crate::key::{Namespace, Owner, Scope, UpstreamId};
+use crate::key::{Namespace, Owner, Scope};
 use crate::protocol::Context;
 
 /// What the server is told.
@@ -43,8 +47,10 @@ pub struct Settings {
     pub allow_hosts: Vec<String>,
     /// `access.users`: uids let in besides root and the daemon's own.
     pub users: Vec<u32>,
-    /// Where paths without a namespace of their own read from and write to.
-    pub upstream: Option<UpstreamId>,
+    /// What lets in off loopback.
+    pub tokens: Tokens,
+    /// Where namespaces read from and write to.
+    pub routes: Routes,
     /// How long HTTP/1 connections without a request stay readable when the daemon stops.
     pub linger: Duration,
     /// How long requests may run on when the daemon stops.
@@ -69,7 +75,8 @@ impl Default for Settings {
             limits: Limits::default(),
             allow_hosts: Vec::new(),
             users: Vec::new(),
-            upstream: None,
+            tokens: Tokens::default(),
+            routes: Routes::default(),
             linger: Duration::from_secs(1),
             grace: Duration::from_secs(5),
         }
@@ -93,7 +100,7 @@ impl Server {
         let scope = Scope {
             owner: Owner(access.own_uid()),
             namespace: Namespace::none(),
-            upstream: server.settings.upstream,
+            upstream: server.settings.routes.of(""),
         };
         let admin = Arc::new(Admin::new(context.cache.clone(), Arc::clone(&registry)));
         let ready = announce_ready(context.cache.clone(), Arc::clone(&admin));
@@ -102,8 +109,9 @@ impl Server {
         let door = Arc::new(Door {
             access,
             guard: guard::Guard::new(server.settings.allow_hosts.clone()),
+            tokens: server.settings.tokens.clone(),
             admin,
-            frontends: Frontends::new(context, scope),
+            frontends: Frontends::new(context, scope, server.settings.routes.clone()),
         });
         for listener in bound.listeners {
             server.tasks.spawn(accept(
@@ -162,8 +170,13 @@ async fn accept(
             match listener.accept().await {
                 Ok(socket) => {
                     let admitted = registry.admit().await;
-                    let serving =
-                        connection::serve(socket, admitted, listener.admin, Arc::clone(&door), tasks.clone());
+                    let serving = connection::serve(
+                        socket,
+                        admitted,
+                        listener.gate(),
+                        Arc::clone(&door),
+                        tasks.clone(),
+                    );
                     tasks.spawn(serving);
                 }
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}

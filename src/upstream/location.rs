@@ -97,6 +97,19 @@ impl Location {
             ),
         }
     }
+
+    /// The same of a place below it: one place has one, whichever way it is reached.
+    pub fn identity_below(&self, prefix: &str) -> String {
+        match &self.0 {
+            Place::Folder(path) if !prefix.is_empty() => Self(Place::Folder(path.join(prefix))).identity(),
+            _ if prefix.is_empty() => self.identity(),
+            _ => {
+                let identity = self.identity();
+                let slash = if identity.ends_with([' ', '/']) { "" } else { "/" };
+                format!("{identity}{slash}{prefix}")
+            }
+        }
+    }
 }
 
 // === impl Bucket ===
@@ -314,5 +327,13 @@ mod tests {
         assert_eq!(identity("s3://b/p?region=a"), identity("s3://b/p?region=b"));
         assert_ne!(identity("s3://b/p"), identity("s3://b/q"));
         assert_ne!(identity("s3://b/p"), identity("s3://b/p?endpoint=https://h"));
+        let below = |url, prefix| Location::parse(url).unwrap().identity_below(prefix);
+        for (url, prefix, same) in [
+            ("s3://b", "p", "s3://b/p"),
+            ("s3://b/p", "q r", "s3://b/p/q%20r"),
+            ("file:///a", "b c", "file:///a/b%20c"),
+        ] {
+            assert_eq!(below(url, prefix), below(same, ""), "{same}");
+        }
     }
 }

@@ -35,6 +35,7 @@ mod folder;
 mod judge;
 mod location;
 mod object;
+mod prefix;
 mod probe;
 mod pump;
 mod remote;

@@ -16,6 +16,7 @@ use super::folder::Folder;
 use super::judge::Inner;
 use super::location::{Location, Place};
 use super::object::S3;
+use super::prefix::below;
 use super::probe::{self, Wake};
 use super::pump::pump;
 use super::runtime::{Runtime, Spawner};
@@ -73,6 +74,14 @@ impl Remote {
     /// # Errors
     /// `Invalid` when the settings contradict each other.
     pub fn open(settings: RemoteSettings, runtime: &Runtime) -> Result<Self> {
+        Self::open_below(settings, "", runtime)
+    }
+
+    /// The same with every name below `prefix`, which has no slashes around it.
+    ///
+    /// # Errors
+    /// As [`Remote::open`].
+    pub fn open_below(settings: RemoteSettings, prefix: &str, runtime: &Runtime) -> Result<Self> {
         let spawner = runtime.spawner();
         let store: Arc<dyn Upstream> = match &settings.location.0 {
             Place::Folder(_) if !matches!(settings.credentials, Credentials::Anonymous) => {
@@ -81,7 +90,7 @@ impl Remote {
             Place::Folder(path) => Arc::new(Folder::new(path.clone())),
             Place::S3(bucket) => Arc::new(S3::new(bucket, &settings, spawner.clone())?),
         };
-        Ok(Self::with(store, settings, spawner))
+        Ok(Self::with(below(store, prefix), prefix, settings, spawner))
     }
 
     /// Over any store, with the default deadlines: for tests of what is above.
@@ -98,10 +107,10 @@ impl Remote {
             stall: Duration::from_secs(10),
             uploads: None,
         };
-        Self::with(store, settings, runtime.spawner())
+        Self::with(store, "", settings, runtime.spawner())
     }
 
-    fn with(store: Arc<dyn Upstream>, settings: RemoteSettings, spawner: Spawner) -> Self {
+    fn with(store: Arc<dyn Upstream>, prefix: &str, settings: RemoteSettings, spawner: Spawner) -> Self {
         let changes = watch::Sender::new(0);
         let name: Arc<str> = settings.name.as_str().into();
         let breaker = |direction| Arc::new(Breaker::new(direction, Arc::clone(&name), changes.clone()));
@@ -112,7 +121,7 @@ impl Remote {
         };
         let probers = [prober(&read, Direction::Read), prober(&write, Direction::Write)];
         let mut tag = [0; 8];
-        let identity = settings.location.identity();
+        let identity = settings.location.identity_below(prefix);
         tag.copy_from_slice(&blake3::hash(identity.as_bytes()).as_bytes()[..8]);
         let inner = Inner {
             tag: u64::from_le_bytes(tag),

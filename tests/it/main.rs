@@ -9,6 +9,7 @@ mod disk;
 mod faults;
 mod product;
 mod proxy;
+mod routing;
 mod serve;
 mod support;
 mod upstream_contract;

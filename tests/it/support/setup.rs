@@ -96,7 +96,7 @@ impl Setup {
     }
 
     /// The binary with a clean environment, on the machine as it is.
-    pub(super) fn plain(&self) -> Command {
+    pub(crate) fn plain(&self) -> Command {
         Self { mounts: None, nofile: None, ..self.clone() }.binary()
     }
 

@@ -1,0 +1,128 @@
+//! The keys of `[upstreams.NAME]`, `[namespaces."NS"]` and `[[listeners]]`.
+
+use super::Unset::{Follows, Is, Needed};
+use super::{Key, Kind};
+use crate::config::value::{one_of, text, truth};
+
+/// What an upstream is asked to be.
+#[derive(Debug, Default)]
+pub(in crate::config) struct UpstreamWish {
+    pub(in crate::config) url: String,
+    pub(in crate::config) read_only: bool,
+    /// What is said beside the URL, and would be an option of it.
+    pub(in crate::config) options: Vec<(&'static str, String)>,
+}
+
+/// Where a namespace is asked to go.
+#[derive(Debug, Default)]
+pub(in crate::config) struct NamespaceWish {
+    pub(in crate::config) upstream: String,
+    pub(in crate::config) prefix: String,
+}
+
+/// What a listener is asked to be.
+#[derive(Debug, Default)]
+pub(in crate::config) struct ListenerWish {
+    pub(in crate::config) address: String,
+    pub(in crate::config) insecure: bool,
+    pub(in crate::config) only: Option<String>,
+}
+
+/// The words of `mode`.
+const MODES: &[&str] = &["read-write", "read-only"];
+
+/// The keys of `[upstreams.NAME]`.
+pub(in crate::config) const UPSTREAMS: &[Key<UpstreamWish>] = &[
+    Key::new(
+        "url",
+        Kind::Url,
+        Needed("\"s3://bucket/prefix?region=eu-central-1\""),
+        "Where it is, as for `upstream`. It can't hold keys.",
+        |to, value| text(value).map(|url| to.url = url),
+    ),
+    Key::new(
+        "mode",
+        Kind::Word(MODES),
+        Is("\"read-write\""),
+        "A read-only one is never written: what clients put is kept locally and acknowledged. Whoever may write can \
+         make others run what they uploaded, so for a laptop `read-only` is the safer choice.",
+        |to, value| one_of(value, MODES).map(|mode| to.read_only = mode == 1),
+    ),
+    Key::new(
+        "credentials",
+        Kind::Text,
+        Follows("those of the environment", "\"/etc/larder/team.credentials\""),
+        "A file with its keys that only this user can read, read again when it changes. With several upstreams each \
+         has a file of its own, because the environment holds one set of keys.",
+        |to, value| text(value).map(|path| to.options.push(("credentials", path))),
+    ),
+    Key::new(
+        "profile",
+        Kind::Text,
+        Follows("the file's default", "\"ci\""),
+        "Which section of that file.",
+        |to, value| text(value).map(|profile| to.options.push(("profile", profile))),
+    ),
+    Key::new(
+        "instance_metadata",
+        Kind::Truth,
+        Is("false"),
+        "Keys from the machine's metadata service. Never by default: on a machine that has none the question takes \
+         seconds.",
+        |to, value| {
+            if truth(value)? {
+                to.options.push(("instance_metadata", "true".into()));
+            }
+            Ok(())
+        },
+    ),
+];
+
+/// The keys of `[namespaces."NS"]`.
+pub(in crate::config) const NAMESPACES: &[Key<NamespaceWish>] = &[
+    Key::new(
+        "upstream",
+        Kind::Text,
+        Needed("\"team\""),
+        "The name of one of `[upstreams.NAME]`, or `none`: then it stays on this machine.",
+        |to, value| text(value).map(|name| to.upstream = name),
+    ),
+    Key::new(
+        "prefix",
+        Kind::Text,
+        Is("\"\""),
+        "What its names there begin with, before a slash. Two namespaces with one upstream need different ones: who \
+         writes to one must not be read by the other.",
+        |to, value| text(value).map(|prefix| to.prefix = prefix),
+    ),
+];
+
+/// The keys of `[[listeners]]`.
+pub(in crate::config) const LISTENERS: &[Key<ListenerWish>] = &[
+    Key::new(
+        "address",
+        Kind::Text,
+        Needed("\"0.0.0.0:5273\""),
+        "An address with a port, or `unix:/path`.",
+        |to, value| text(value).map(|address| to.address = address),
+    ),
+    Key::new(
+        "insecure",
+        Kind::Truth,
+        Is("false"),
+        "Off loopback, `true` says that tokens and bytes may cross the network unencrypted: for a network of containers \
+         on this machine. This version has no TLS.",
+        |to, value| truth(value).map(|insecure| to.insecure = insecure),
+    ),
+    Key::new(
+        "only",
+        Kind::Word(crate::config::listeners::ONLY),
+        Follows("every protocol, each at its own paths", "\"s3\""),
+        "One protocol that owns the root of this listener. No protocol is served so in this version.",
+        |to, value| {
+            one_of(value, crate::config::listeners::ONLY)
+                .and_then(|_| text(value))
+                .map(|only| to.only = Some(only))
+        },
+    ),
+];

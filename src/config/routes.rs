@@ -1,0 +1,269 @@
+//! Which namespace goes to which upstream, and under which prefix there.
+//!
+//! Every route has a place of its own: queue rows, facts and uploads hang on the place, so two routes with one would
+//! take each other's. What would be two routes to one place is refused, and so is what would lead out of a place.
+
+use super::Environment;
+use super::keys::{NAMESPACES, UPSTREAMS};
+use super::near::nearest;
+use super::place::Problem;
+use super::section::{Said, Section};
+use super::upstream::Upstream;
+use crate::key::{Namespace, ObjectName, UpstreamId};
+use crate::upstream::Location;
+
+/// Where entries go and come from.
+#[derive(Debug, Clone, Default)]
+pub struct Routes {
+    /// All places, by [`UpstreamId`].
+    pub places: Vec<Place>,
+    /// That of every namespace without a place of its own.
+    pub default: Option<UpstreamId>,
+    /// The others, below these namespaces. `None`: they stay on this machine.
+    pub namespaces: Vec<(Namespace, Option<UpstreamId>)>,
+}
+
+/// An upstream, and a prefix of all names there.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// What people call it.
+    pub name: String,
+    /// The upstream.
+    pub upstream: Upstream,
+    /// Without slashes around it; empty for none.
+    pub prefix: String,
+    /// What makes it the same place as another.
+    identity: String,
+}
+
+/// What may begin the names of a route: the names below it have room for themselves.
+const PREFIX_BYTES_MAX: usize = 100;
+
+/// An upstream that was declared and is right.
+struct Declared {
+    name: String,
+    upstream: Upstream,
+    location: Location,
+}
+
+/// Builds [`Routes`].
+pub(super) struct Router<'a> {
+    pub(super) environment: &'a Environment,
+    pub(super) problems: &'a mut Vec<Problem>,
+}
+
+// === impl Router ===
+
+impl Router<'_> {
+    /// `upstream`: the key of that name.
+    pub(super) fn routes(mut self, said: &Said, upstream: &str) -> Routes {
+        let mut declared: Vec<Declared> = Vec::new();
+        for section in &said.upstreams {
+            let Some(new) = self.declared(section) else { continue };
+            match declared.iter().find(|old| old.identity("") == new.identity("")) {
+                Some(old) => self.problems.push(section.problem(
+                    "url",
+                    format!("is the same place as that of `upstreams.{}`; declare it once", old.name),
+                )),
+                None => declared.push(new),
+            }
+        }
+        let names: Vec<&str> = said.upstreams.iter().map(|section| section.name.as_str()).collect();
+        let mut routes = Routes::default();
+        if let Some(place) = self.default_place(&said.top, upstream, &declared, &names) {
+            routes.default = Some(routes.add(place));
+        }
+        for section in &said.namespaces {
+            self.namespace(section, &declared, &names, &mut routes);
+        }
+        routes
+    }
+
+    fn declared(&mut self, section: &Section) -> Option<Declared> {
+        let wish = section.read(UPSTREAMS, self.problems);
+        if section.name == "none" || !super::file::is_bare(&section.name) {
+            let words = "is no name for an upstream; take letters, digits, `-` and `_`, and not `none`";
+            self.problems.push(Problem::new(&section.source, section.path.trim_end_matches('.'), words));
+            return None;
+        }
+        let mut url = wish.url.clone();
+        for (option, value) in &wish.options {
+            if wish.url.starts_with("file:") {
+                self.problems
+                    .push(section.problem(option, "is not for a folder, which takes no keys; leave it out"));
+                return None;
+            }
+            let separator = if url.contains('?') { '&' } else { '?' };
+            let value = percent_encoding::utf8_percent_encode(value, percent_encoding::NON_ALPHANUMERIC);
+            url.push_str(&format!("{separator}{option}={value}"));
+        }
+        if wish.url.is_empty() {
+            return None; // said to be missing already
+        }
+        match self.parse(&url) {
+            Ok(Some((mut upstream, location))) => {
+                upstream.read_only |= wish.read_only;
+                Some(Declared { name: section.name.clone(), upstream, location })
+            }
+            Ok(None) => {
+                let words = "is no place; say where it is, or leave the table out";
+                self.problems.push(section.problem("url", words));
+                None
+            }
+            Err(words) => {
+                self.problems.push(section.problem("url", words));
+                None
+            }
+        }
+    }
+
+    /// An upstream, and where it is.
+    fn parse(&self, url: &str) -> Result<Option<(Upstream, Location)>, String> {
+        let Some(upstream) = Upstream::parse(url, self.environment)? else { return Ok(None) };
+        let location = Location::parse(&upstream.url).map_err(|error| error.message().to_owned())?;
+        Ok(Some((upstream, location)))
+    }
+
+    fn default_place(
+        &mut self,
+        top: &Section,
+        text: &str,
+        declared: &[Declared],
+        names: &[&str],
+    ) -> Option<Place> {
+        if matches!(text, "none" | "") {
+            return None;
+        }
+        if !text.contains("://") {
+            if let Some(found) = declared.iter().find(|declared| declared.name == text) {
+                return Some(found.place(""));
+            }
+            if !names.contains(&text) {
+                let words = match nearest(text, names.iter().copied()) {
+                    Some(near) => format!("`{text}` is not declared; is `{near}` meant?"),
+                    None => format!(
+                        "`{text}` is not a URL, nor one of `[upstreams.NAME]`; none, file:///path and \
+                         s3://bucket/prefix are known"
+                    ),
+                };
+                self.problems.push(top.problem("upstream", words));
+            }
+            return None;
+        }
+        match self.parse(text) {
+            Ok(Some((upstream, location))) => {
+                let identity = location.identity_below("");
+                if let Some(same) = declared.iter().find(|declared| declared.identity("") == identity) {
+                    let words =
+                        format!("is the same place as that of `upstreams.{0}`; say \"{0}\"", same.name);
+                    self.problems.push(top.problem("upstream", words));
+                    return None;
+                }
+                let name = upstream.url.split('?').next().unwrap_or_default().to_owned();
+                Some(Place { name, upstream, prefix: String::new(), identity })
+            }
+            Ok(None) => None,
+            Err(words) => {
+                self.problems.push(top.problem("upstream", words));
+                None
+            }
+        }
+    }
+
+    fn namespace(&mut self, section: &Section, declared: &[Declared], names: &[&str], routes: &mut Routes) {
+        let wish = section.read(NAMESPACES, self.problems);
+        let path = section.path.trim_end_matches('.');
+        let namespace = match Namespace::parse(&section.name) {
+            Ok(namespace) if namespace.as_str().is_empty() => {
+                let words = "is no namespace; what paths without one use is the key `upstream`";
+                return self.problems.push(Problem::new(&section.source, path, words));
+            }
+            Ok(namespace) => namespace,
+            Err(error) => {
+                let words = format!("{}; name it by other segments", error.message());
+                return self.problems.push(Problem::new(&section.source, path, words));
+            }
+        };
+        if routes.namespaces.iter().any(|(other, _)| *other == namespace) {
+            let words =
+                format!("is the namespace `{}` a second time; leave one of them out", namespace.as_str());
+            return self.problems.push(Problem::new(&section.source, path, words));
+        }
+        if !wish.prefix.is_empty() && !is_prefix(&wish.prefix) {
+            let words = "has an empty or a dot segment, a slash at an end, or is over 100 bytes; name it by plain words, \
+                         as in \"teams/web\"";
+            return self.problems.push(section.problem("prefix", words));
+        }
+        if wish.upstream == "none" {
+            if !wish.prefix.is_empty() {
+                self.problems.push(
+                    section.problem("prefix", "is not for a namespace without an upstream; leave it out"),
+                );
+            }
+            return routes.namespaces.push((namespace, None));
+        }
+        let Some(found) = declared.iter().find(|declared| declared.name == wish.upstream) else {
+            if !wish.upstream.is_empty() && !names.contains(&wish.upstream.as_str()) {
+                let words = match nearest(&wish.upstream, names.iter().copied()) {
+                    Some(near) => format!("`{}` is not declared; is `{near}` meant?", wish.upstream),
+                    None => format!("`{0}` is not declared; add a table [upstreams.{0}]", wish.upstream),
+                };
+                self.problems.push(section.problem("upstream", words));
+            }
+            return;
+        };
+        let place = found.place(&wish.prefix);
+        if let Some(other) = routes.user_of(&place) {
+            let words = format!(
+                "collides: {other} go to the same place; give one a `prefix` of its own, or a common parent"
+            );
+            return self.problems.push(section.problem("upstream", words));
+        }
+        let id = routes.add(place);
+        routes.namespaces.push((namespace, Some(id)));
+    }
+}
+
+// === impl Routes ===
+
+impl Routes {
+    fn add(&mut self, place: Place) -> UpstreamId {
+        // More tables than that no file has.
+        let id = UpstreamId(u16::try_from(self.places.len()).unwrap_or(u16::MAX));
+        self.places.push(place);
+        id
+    }
+
+    /// Who goes to that place already.
+    fn user_of(&self, wanted: &Place) -> Option<String> {
+        let id = self.places.iter().position(|place| place.identity == wanted.identity)?;
+        let mut users = self.namespaces.iter();
+        let user = users.find(|(_, to)| to.is_some_and(|to| usize::from(to.0) == id));
+        Some(match user {
+            Some((namespace, _)) => format!("names of the namespace `{}`", namespace.as_str()),
+            None => "names without a namespace of their own".into(),
+        })
+    }
+}
+
+// === impl Declared ===
+
+impl Declared {
+    fn identity(&self, prefix: &str) -> String {
+        self.location.identity_below(prefix)
+    }
+
+    fn place(&self, prefix: &str) -> Place {
+        let slash = if prefix.is_empty() { "" } else { "/" };
+        Place {
+            name: format!("{}{slash}{prefix}", self.name),
+            upstream: self.upstream.clone(),
+            prefix: prefix.to_owned(),
+            identity: self.identity(prefix),
+        }
+    }
+}
+
+fn is_prefix(text: &str) -> bool {
+    text.len() <= PREFIX_BYTES_MAX && ObjectName::parse(text).is_some()
+}
