@@ -19,7 +19,8 @@ pub struct Flags {
     #[arg(long, value_name = "DIR", env = "LARDER_DIR")]
     pub dir: Option<PathBuf>,
 
-    /// Shared store behind this cache: none, file:///path or s3://bucket/prefix?endpoint=…&region=…
+    /// Shared store behind this cache: none, file:///path, s3://bucket/prefix?endpoint=…&region=…,
+    /// azure://container/prefix?account=… or gs://bucket/prefix
     #[arg(long, value_name = "URL", env = "LARDER_UPSTREAM", hide_env_values = true)]
     pub upstream: Option<String>,
 }

@@ -4,6 +4,7 @@
 //! The environment is read here and nowhere else. No component sees [`Config`]: the daemon takes it apart into each
 //! one's own settings.
 
+mod clouds;
 mod environment;
 mod file;
 mod flags;

@@ -87,7 +87,9 @@ fn keep_free(folder: &Path) -> u64 {
 fn remote_settings(upstream: &Upstream, config: &Config) -> Result<RemoteSettings> {
     let Bounds { connect, first_byte, stall, .. } = config.bounds;
     let location = Location::parse(&upstream.url).map_err(|error| {
-        Error::new(error.kind(), format!("use the upstream {}: {}", upstream.url, error.message()))
+        // A URL that can't be may hold keys, before `@` or behind `?`.
+        let shown = upstream.url.split('?').next().unwrap_or_default().rsplit('@').next().unwrap_or_default();
+        Error::new(error.kind(), format!("use the upstream {shown}: {}", error.message()))
     })?;
     Ok(RemoteSettings {
         id: UpstreamId(0),
@@ -98,6 +100,8 @@ fn remote_settings(upstream: &Upstream, config: &Config) -> Result<RemoteSetting
             Keys::Given { access_key_id, secret_access_key, session_token } => {
                 Credentials::Keys { access_key_id, secret_access_key, session_token }
             }
+            Keys::AccountKey(key) => Credentials::AccountKey(key),
+            Keys::Sas(token) => Credentials::Sas(token),
             Keys::File { path, profile } => Credentials::File { path, profile },
             Keys::InstanceMetadata => Credentials::InstanceMetadata,
         },
