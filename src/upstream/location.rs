@@ -436,7 +436,7 @@ mod tests {
             ("gs://Team", "bucket"),
             ("gs://team.", "bucket"),
             ("gs://id:secret@team", "keys"),
-            ("gs://team//x", "segment"),
+            ("gs://team/a//x", "segment"),
             ("gs://team?region=eu", "endpoint, allow_http"),
             ("gs://team?endpoint=ftp://x", "https"),
             ("gs://team?endpoint=http://host", "allow_http"),

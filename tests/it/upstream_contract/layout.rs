@@ -54,7 +54,8 @@ async fn named(remote: &Remote) -> String {
         };
         let mut attrs: Vec<&str> = meta.attrs.iter().map(|(name, _)| name).collect();
         attrs.sort_unstable();
-        lines.push_str(&format!("{} {} {}\n", row.name, row.len, attrs.join(",")));
+        let attrs = if attrs.is_empty() { "-".into() } else { attrs.join(",") };
+        lines.push_str(&format!("{} {} {attrs}\n", row.name, row.len));
     }
     lines
 }
