@@ -11,6 +11,7 @@ use object_store::{ClientOptions, ObjectStore};
 
 use super::super::credentials::{Credentials, Watched};
 use super::super::location::{Bucket, Kind};
+use super::blob::Blobs;
 use super::service::Service;
 use super::{WRITE_RETRIES, invalid, keys, retries};
 use crate::error::Result;
@@ -25,6 +26,8 @@ pub(super) struct Built {
     /// Never repeats a request.
     pub(super) reads: Arc<dyn Store>,
     pub(super) writes: Arc<dyn Store>,
+    /// Deletes, where `object_store` doesn't do it well.
+    pub(super) blobs: Option<Blobs>,
     /// The file that its keys come from, if they do.
     pub(super) key_file: Option<Arc<dyn Watched>>,
 }
@@ -41,19 +44,37 @@ pub(super) fn build(
             let (builder, key_file) = keys::sign_s3(s3(bucket, region, *path_style), credentials)?;
             let builder = builder.with_client_options(options).with_http_connector(service.clone());
             let build = |max| builder.clone().with_retry(retries(max)).build().map_err(invalid);
-            Ok(Built { reads: Arc::new(build(0)?), writes: Arc::new(build(WRITE_RETRIES)?), key_file })
+            Ok(Built {
+                reads: Arc::new(build(0)?),
+                writes: Arc::new(build(WRITE_RETRIES)?),
+                blobs: None,
+                key_file,
+            })
         }
         Kind::Azure { account } => {
             let (builder, key_file) = keys::sign_azure(azure(bucket, account), account, credentials)?;
             let builder = builder.with_client_options(options).with_http_connector(service.clone());
             let build = |max| builder.clone().with_retry(retries(max)).build().map_err(invalid);
-            Ok(Built { reads: Arc::new(build(0)?), writes: Arc::new(build(WRITE_RETRIES)?), key_file })
+            let writes = build(WRITE_RETRIES)?;
+            let own = || format!("https://{account}.blob.core.windows.net");
+            let blobs = Blobs {
+                url: format!("{}/{}", bucket.endpoint.clone().unwrap_or_else(own), bucket.name),
+                account: account.clone(),
+                credentials: Arc::clone(writes.credentials()),
+                service: service.clone(),
+            };
+            Ok(Built { reads: Arc::new(build(0)?), writes: Arc::new(writes), blobs: Some(blobs), key_file })
         }
         Kind::Google => {
             let (builder, key_file) = keys::sign_google(google(bucket), credentials)?;
             let builder = builder.with_client_options(options).with_http_connector(service.clone());
             let build = |max| builder.clone().with_retry(retries(max)).build().map_err(invalid);
-            Ok(Built { reads: Arc::new(build(0)?), writes: Arc::new(build(WRITE_RETRIES)?), key_file })
+            Ok(Built {
+                reads: Arc::new(build(0)?),
+                writes: Arc::new(build(WRITE_RETRIES)?),
+                blobs: None,
+                key_file,
+            })
         }
     }
 }

@@ -9,10 +9,11 @@
 //! else asked again as well.
 //!
 //! Where the dialects differ: Google compares generations, not ETags, before it writes (see [`put`]); Azure keeps
-//! parts under the object's own name and forgets them by itself, so that no upload has an id to abort; it deletes in
-//! batches, whose own answer is a success, and lists in its own way (see [`list`]).
+//! parts under the object's own name and forgets them by itself, so that no upload has an id to abort, is asked to
+//! delete by us (see [`blob`]), and lists in its own way (see [`list`]).
 
 mod answer;
+mod blob;
 mod build;
 mod codes;
 mod keys;
@@ -33,6 +34,7 @@ use object_store::{ClientConfigKey, ClientOptions, GetRange, RetryConfig};
 use tokio::time::Instant;
 
 use self::answer::Call;
+use self::blob::Blobs;
 use self::build::Store;
 use self::service::{Seen, Service, deepest};
 use super::credentials::Watched;
@@ -69,6 +71,7 @@ pub(super) struct Objects {
     kind: BucketKind,
     reads: Arc<dyn Store>,
     writes: Arc<dyn Store>,
+    blobs: Option<Blobs>,
     service: Service,
     key_file: Option<Arc<dyn Watched>>,
     prefix: String,
@@ -100,6 +103,7 @@ impl Objects {
             kind: bucket.kind.clone(),
             reads: built.reads,
             writes: built.writes,
+            blobs: built.blobs,
             service,
             key_file: built.key_file,
             prefix: bucket.prefix.clone(),
@@ -198,21 +202,19 @@ impl Objects {
     async fn remove(&self, name: &ObjectName) -> Result<(), Fault> {
         let path = self.path(name.as_str())?;
         let seen = Seen::default();
-        let one = futures_util::stream::once(async { Ok(path) }).boxed();
-        let delete = self.writes.delete_stream(one).try_collect::<Vec<_>>();
+        let delete = async {
+            match &self.blobs {
+                Some(blobs) => blobs.delete(&path).await,
+                None => {
+                    let one = futures_util::stream::once(std::future::ready(Ok(path.clone()))).boxed();
+                    self.writes.delete_stream(one).try_for_each(|_| std::future::ready(Ok(()))).await
+                }
+            }
+        };
         let result = seen.watch(in_time(self.stall, "DELETE", delete)).await?;
         match result {
             Ok(_) => Ok(()),
-            Err(object_store::Error::NotFound { .. })
-                if seen.answer().is_some_and(|answer| answer.is_success() || answer.is_absent()) =>
-            {
-                Ok(())
-            }
             Err(_) if seen.answer().is_some_and(|answer| answer.is_absent()) => Ok(()),
-            // Azure's batch was taken, and what it holds refused: a right that keys need not have.
-            Err(error) if seen.answer().is_some_and(|answer| answer.own && answer.is_success()) => {
-                Err(Fault::state(Signal::Neutral, format!("delete {name}: {}", deepest(&error))))
-            }
             Err(error) => Err(seen.fault(Call::Delete, &error)),
         }
     }
