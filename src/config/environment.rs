@@ -27,6 +27,16 @@ pub struct Environment {
     pub region: Option<String>,
     /// `AWS_ENDPOINT_URL_S3`, else `AWS_ENDPOINT_URL`.
     pub endpoint: Option<String>,
+    /// `AZURE_STORAGE_ACCOUNT`.
+    pub azure_account: Option<String>,
+    /// `AZURE_STORAGE_KEY`.
+    pub azure_key: Option<String>,
+    /// `AZURE_STORAGE_SAS_TOKEN`.
+    pub azure_sas: Option<String>,
+    /// `AZURE_STORAGE_CONNECTION_STRING`.
+    pub azure_connection: Option<String>,
+    /// `GOOGLE_APPLICATION_CREDENTIALS`.
+    pub google_credentials: Option<PathBuf>,
 }
 
 // === impl Environment ===
@@ -48,6 +58,11 @@ impl Environment {
             profile: var("AWS_PROFILE"),
             region: var("AWS_REGION").or_else(|| var("AWS_DEFAULT_REGION")),
             endpoint: var("AWS_ENDPOINT_URL_S3").or_else(|| var("AWS_ENDPOINT_URL")),
+            azure_account: var("AZURE_STORAGE_ACCOUNT"),
+            azure_key: var("AZURE_STORAGE_KEY"),
+            azure_sas: var("AZURE_STORAGE_SAS_TOKEN"),
+            azure_connection: var("AZURE_STORAGE_CONNECTION_STRING"),
+            google_credentials: var("GOOGLE_APPLICATION_CREDENTIALS").map(PathBuf::from),
         }
     }
 }

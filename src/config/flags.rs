@@ -22,8 +22,8 @@ pub struct Flags {
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
 
-    /// Shared store behind this cache: none, file:///path, s3://bucket/prefix?endpoint=…&region=…, or the name of one
-    /// of the file's [env: LARDER_UPSTREAM]
+    /// Shared store behind this cache: none, file:///path, s3://bucket/prefix?endpoint=…&region=…,
+    /// azure://container/prefix?account=…, gs://bucket/prefix, or the name of one of the file's [env: LARDER_UPSTREAM]
     #[arg(long, value_name = "URL")]
     pub upstream: Option<String>,
 }

@@ -12,6 +12,7 @@
 
 mod bounds;
 mod check;
+mod clouds;
 mod environment;
 mod example;
 mod file;

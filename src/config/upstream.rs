@@ -5,7 +5,11 @@
 //!                                          &credentials=FILE&profile=NAME     keys from a file that others can't read
 //!                                          &instance_metadata=true            keys from the machine's metadata service
 //!                                          &read_only=true                    never written to
+//! azure://container/prefix?account=…&endpoint=…   with credentials, instance_metadata and read_only as well
+//! gs://bucket/prefix?endpoint=…                   likewise
 //! ```
+//!
+//! What Azure's and Google's own variables say is put together in [`super::clouds`].
 
 use std::path::PathBuf;
 
@@ -38,7 +42,11 @@ pub enum Keys {
         /// `AWS_SESSION_TOKEN`.
         session_token: Option<String>,
     },
-    /// A file in the format of `~/.aws/credentials`.
+    /// Azure's account key: `AZURE_STORAGE_KEY`, or of the connection string.
+    AccountKey(String),
+    /// Azure's shared access signature: `AZURE_STORAGE_SAS_TOKEN`, or of the connection string.
+    Sas(String),
+    /// A file in the format of the cloud's own tools, `~/.aws/credentials` for S3.
     File {
         /// Where.
         path: PathBuf,
@@ -59,13 +67,18 @@ impl Upstream {
         }
         let (base, query) = url.split_once('?').unwrap_or((url, ""));
         let Some((scheme, _)) = base.split_once("://") else {
-            return Err("is not a URL; none, file:///path and s3://bucket/prefix are known".into());
+            return Err("is not a URL; none, file:///path, s3://bucket/prefix, azure://container/prefix?account=… and \
+                        gs://bucket/prefix are known"
+                .into());
         };
-        let is_s3 = match scheme {
-            "file" => false,
-            "s3" => true,
-            other => return Err(format!("has the scheme `{other}`; none, file and s3 are known")),
+        let (is_s3, is_azure, is_google) = match scheme {
+            "file" => (false, false, false),
+            "s3" => (true, false, false),
+            "azure" | "az" => (false, true, false),
+            "gs" | "gcs" => (false, false, true),
+            other => return Err(format!("has the scheme `{other}`; none, file, s3, azure and gs are known")),
         };
+        let is_cloud = is_s3 || is_azure || is_google;
         let (mut passed_on, mut file, mut profile) = (Vec::new(), None, None);
         let (mut metadata, mut read_only) = (false, false);
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -73,9 +86,9 @@ impl Upstream {
             let value =
                 percent_decode_str(raw).decode_utf8().map_err(|_| format!("option `{name}` is not UTF-8"))?;
             match name {
-                "credentials" if is_s3 => file = Some(PathBuf::from(&*value)),
+                "credentials" if is_cloud => file = Some(PathBuf::from(&*value)),
                 "profile" if is_s3 => profile = Some(value.into_owned()),
-                "instance_metadata" if is_s3 => metadata = truth(name, &value)?,
+                "instance_metadata" if is_cloud => metadata = truth(name, &value)?,
                 "read_only" => read_only = truth(name, &value)?,
                 _ => passed_on.push(pair.to_owned()),
             }
@@ -83,7 +96,15 @@ impl Upstream {
         if file.is_some() && metadata {
             return Err("names both a credentials file and instance_metadata".into());
         }
-        let keys = if is_s3 { environment.keys(file, profile, metadata) } else { Keys::Anonymous };
+        let keys = if is_s3 {
+            environment.keys(file, profile, metadata)
+        } else if is_azure {
+            environment.azure_keys(&mut passed_on, file, metadata)?
+        } else if is_google {
+            environment.google_keys(file, metadata)
+        } else {
+            Keys::Anonymous
+        };
         if is_s3 {
             environment.complete(&mut passed_on);
         }
@@ -137,6 +158,8 @@ impl std::fmt::Debug for Keys {
         match self {
             Self::Anonymous => f.write_str("Anonymous"),
             Self::Given { .. } => f.write_str("Given(..)"),
+            Self::AccountKey(_) => f.write_str("AccountKey(..)"),
+            Self::Sas(_) => f.write_str("Sas(..)"),
             Self::File { path, profile } => write!(f, "File({}, {profile:?})", path.display()),
             Self::InstanceMetadata => f.write_str("InstanceMetadata"),
         }
@@ -191,7 +214,7 @@ mod tests {
 
     #[test]
     fn refusals_name_what_is_known() {
-        for bad in ["bucket", "gs://bucket", "s3://b?instance_metadata=maybe"] {
+        for bad in ["bucket", "ftp://bucket", "s3://b?instance_metadata=maybe"] {
             assert!(Upstream::parse(bad, &Environment::default()).is_err(), "{bad}");
         }
         for none in ["none", ""] {

@@ -102,7 +102,9 @@ fn remote_settings(id: UpstreamId, place: &Place, config: &Config) -> Result<Rem
     let upstream = &place.upstream;
     let Bounds { connect, first_byte, stall, .. } = config.bounds;
     let location = Location::parse(&upstream.url).map_err(|error| {
-        Error::new(error.kind(), format!("use the upstream {}: {}", upstream.url, error.message()))
+        // A URL that can't be may hold keys, before `@` or behind `?`.
+        let shown = upstream.url.split('?').next().unwrap_or_default().rsplit('@').next().unwrap_or_default();
+        Error::new(error.kind(), format!("use the upstream {shown}: {}", error.message()))
     })?;
     Ok(RemoteSettings {
         id,
@@ -113,6 +115,8 @@ fn remote_settings(id: UpstreamId, place: &Place, config: &Config) -> Result<Rem
             Keys::Given { access_key_id, secret_access_key, session_token } => {
                 Credentials::Keys { access_key_id, secret_access_key, session_token }
             }
+            Keys::AccountKey(key) => Credentials::AccountKey(key),
+            Keys::Sas(token) => Credentials::Sas(token),
             Keys::File { path, profile } => Credentials::File { path, profile },
             Keys::InstanceMetadata => Credentials::InstanceMetadata,
         },

@@ -1,28 +1,28 @@
 //! The keys of an upstream, and the file that they may come from.
 //!
-//! The file is what the AWS tools share, so that it can be the one that is there already:
-//!
-//! ```text
-//! [default]
-//! aws_access_key_id = …
-//! aws_secret_access_key = …
-//! aws_session_token = …          # if the keys are temporary
-//! ```
-//!
-//! Lines before the first `[profile]` belong to `default`. A file that its group or others can read is refused, as is
-//! one of another user. It is looked at again before use, at most once a second, and read again when it changed: a
-//! replaced key works from the next request on, without a restart.
+//! The file is in the form that the cloud's own tools write, so that it can be the one that is there already: see
+//! [`aws`], [`azure`], [`google`]. A file that its group or others can read is refused, as is one of another user. It
+//! is looked at again before use, at most once a second, and read again when it changed: a replaced key works from the
+//! next request on, without a restart.
+
+mod aws;
+mod azure;
+mod google;
 
 use std::fmt;
 use std::fs::{File, Metadata};
 use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+pub(super) use self::aws::Keys as AwsKeys;
+pub use self::azure::ConnectionString;
+pub(super) use self::azure::Keys as AzureKeys;
+pub(super) use self::google::Keys as GoogleKeys;
 use crate::error::{Error, Kind, Result};
 
 /// The file is looked at again after this.
@@ -32,12 +32,12 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 const FILE_BYTES_MAX: u64 = 256 << 10;
 
 /// Where the keys of an upstream come from.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub enum Credentials {
     /// There are none: requests are not signed.
     #[default]
     Anonymous,
-    /// As given, usually from the environment.
+    /// S3's, as given, usually from the environment.
     Keys {
         /// `AWS_ACCESS_KEY_ID`.
         access_key_id: String,
@@ -46,39 +46,47 @@ pub enum Credentials {
         /// `AWS_SESSION_TOKEN`.
         session_token: Option<String>,
     },
-    /// A shared-credentials file, read again when it changes.
+    /// Azure's, the account's own: `AZURE_STORAGE_KEY`.
+    AccountKey(String),
+    /// Azure's, a shared access signature: `AZURE_STORAGE_SAS_TOKEN`.
+    Sas(String),
+    /// A file in the form of the cloud's own tools, read again when it changes.
     File {
         /// Where.
         path: PathBuf,
-        /// Which `[profile]`; `default` if none.
+        /// Which `[profile]` of S3's; `default` if none.
         profile: Option<String>,
     },
     /// The machine's instance metadata service.
     InstanceMetadata,
 }
 
-/// Keys that sign.
-#[derive(Clone, PartialEq, Eq)]
-pub(super) struct Keys {
-    pub(super) access_key_id: String,
-    pub(super) secret_access_key: String,
-    pub(super) session_token: Option<String>,
+/// What a credentials file holds.
+pub(super) trait Keys: Clone + Send + Sync + 'static {
+    /// Reads them from a file's text; `whose` is the profile, or the account, that they must be of. The error never
+    /// quotes the file.
+    fn parse(text: &str, whose: &str) -> Result<Self, String>;
+}
+
+/// A file that may become another.
+pub(super) trait Watched: Send + Sync {
+    /// Whether the file is another than the one that was read last. Looks at it.
+    fn has_changed(&self) -> bool;
 }
 
 /// The keys of a file.
-#[derive(Debug)]
-pub(super) struct KeyFile {
+pub(super) struct KeyFile<K> {
     path: PathBuf,
-    profile: String,
+    whose: String,
     /// Leaf mutex.
-    known: Mutex<Option<Known>>,
+    known: Mutex<Option<Known<K>>>,
 }
 
-#[derive(Debug, Clone)]
-struct Known {
+#[derive(Clone)]
+struct Known<K> {
     looked: Instant,
     version: Option<Version>,
-    keys: Result<Keys>,
+    keys: Result<K>,
 }
 
 /// What differs when the file does: device, inode, length, times of its last write and its last change.
@@ -91,28 +99,29 @@ impl fmt::Debug for Credentials {
         match self {
             Self::Anonymous => f.write_str("Anonymous"),
             Self::Keys { .. } => f.write_str("Keys(redacted)"),
+            Self::AccountKey(_) => f.write_str("AccountKey(redacted)"),
+            Self::Sas(_) => f.write_str("Sas(redacted)"),
             Self::File { path, profile } => write!(f, "File({}, {profile:?})", path.display()),
             Self::InstanceMetadata => f.write_str("InstanceMetadata"),
         }
     }
 }
 
-impl fmt::Debug for Keys {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Keys(redacted)")
-    }
-}
-
 // === impl KeyFile ===
 
-impl KeyFile {
-    /// The keys of `profile` in the file at `path`, which is not read yet.
-    pub(super) fn new(path: PathBuf, profile: Option<String>) -> Self {
-        Self { path, profile: profile.unwrap_or_else(|| "default".into()), known: Mutex::new(None) }
+impl<K: Keys> KeyFile<K> {
+    /// The keys of `whose` in the file at `path`, which is not read yet.
+    pub(super) fn new(path: PathBuf, whose: impl Into<String>) -> Self {
+        Self { path, whose: whose.into(), known: Mutex::new(None) }
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// What a look within the last second found.
-    pub(super) fn fresh(&self) -> Option<Result<Keys>> {
+    pub(super) fn fresh(&self) -> Option<Result<K>> {
         let known = self.known.lock();
         known.as_ref().filter(|known| known.looked.elapsed() < LOOK_AGAIN).map(|known| known.keys.clone())
     }
@@ -121,7 +130,7 @@ impl KeyFile {
     ///
     /// # Errors
     /// `Denied`, with the remedy: it isn't there, others can read it, it has no such keys.
-    pub(super) fn read(&self) -> Result<Keys> {
+    pub(super) fn read(&self) -> Result<K> {
         let file = File::open(&self.path).and_then(|file| Ok((file.metadata()?, file)));
         let version = file.as_ref().ok().map(|(metadata, _)| version(metadata));
         if let Some(known) = self.known.lock().as_mut()
@@ -139,14 +148,8 @@ impl KeyFile {
         keys
     }
 
-    /// Whether the file is another than the one that was read last. Looks at it.
-    pub(super) fn has_changed(&self) -> bool {
-        let now = std::fs::metadata(&self.path).ok().as_ref().map(version);
-        self.known.lock().as_ref().is_some_and(|known| known.version != now)
-    }
-
     /// Checks the open file, not its name: what is checked is what is read.
-    fn parse(&self, metadata: &Metadata, file: File) -> Result<Keys, String> {
+    fn parse(&self, metadata: &Metadata, file: File) -> Result<K, String> {
         if metadata.mode() & 0o077 != 0 {
             let mode = metadata.mode() & 0o777;
             return Err(format!("can be read or changed by others (mode {mode:03o}): chmod 600 it"));
@@ -160,7 +163,20 @@ impl KeyFile {
         }
         let mut text = String::new();
         file.take(FILE_BYTES_MAX).read_to_string(&mut text).map_err(|e| e.to_string())?;
-        parse(&text, &self.profile).map_err(|words| format!("profile {}: {words}", self.profile))
+        K::parse(&text, &self.whose)
+    }
+}
+
+impl<K: Keys> Watched for KeyFile<K> {
+    fn has_changed(&self) -> bool {
+        let now = std::fs::metadata(&self.path).ok().as_ref().map(version);
+        self.known.lock().as_ref().is_some_and(|known| known.version != now)
+    }
+}
+
+impl<K> fmt::Debug for KeyFile<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeyFile({})", self.path.display())
     }
 }
 
@@ -171,46 +187,9 @@ fn version(metadata: &Metadata) -> Version {
     (metadata.dev(), metadata.ino(), metadata.len(), written, changed)
 }
 
-/// The keys of one profile. The error never quotes the file.
-fn parse(text: &str, profile: &str) -> Result<Keys, &'static str> {
-    let mut section = "default";
-    let (mut id, mut secret, mut session_token) = (None, None, None);
-    for line in text.lines().map(str::trim) {
-        if line.is_empty() || line.starts_with(['#', ';']) {
-            continue;
-        }
-        if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
-            section = name.trim();
-            continue;
-        }
-        let Some((name, value)) = line.split_once('=') else {
-            return Err("a line is neither a [profile] nor name = value");
-        };
-        if section != profile {
-            continue;
-        }
-        let value = value.trim().trim_matches('"').to_owned();
-        match name.trim() {
-            "aws_access_key_id" => id = Some(value),
-            "aws_secret_access_key" => secret = Some(value),
-            "aws_session_token" => session_token = Some(value).filter(|token| !token.is_empty()),
-            // The AWS tools keep other things here.
-            _ => {}
-        }
-    }
-    match (id.filter(|id| !id.is_empty()), secret.filter(|secret| !secret.is_empty())) {
-        (Some(access_key_id), Some(secret_access_key)) => {
-            Ok(Keys { access_key_id, secret_access_key, session_token })
-        }
-        (None, _) => Err("it has no aws_access_key_id"),
-        (_, None) => Err("it has no aws_secret_access_key"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
-    use std::path::Path;
 
     use super::*;
 
@@ -219,22 +198,12 @@ mod tests {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
     }
 
-    fn profile(id: &str) -> String {
-        format!("[default]\naws_access_key_id = {id}\naws_secret_access_key = s3cret\n")
+    fn file(path: &Path) -> KeyFile<AwsKeys> {
+        KeyFile::new(path.into(), "default")
     }
 
-    #[test]
-    fn profiles_are_told_apart() {
-        let text = "# shared\naws_access_key_id=A\naws_secret_access_key = \"B=\"\n[ci]\nregion = x\n\
-                    aws_access_key_id = C\naws_secret_access_key = D\naws_session_token = E\n[empty]\n";
-        let keys = parse(text, "default").unwrap();
-        assert_eq!((&*keys.access_key_id, &*keys.secret_access_key, keys.session_token), ("A", "B=", None));
-        let keys = parse(text, "ci").unwrap();
-        assert_eq!((&*keys.access_key_id, keys.session_token.as_deref()), ("C", Some("E")));
-        for bad in ["empty", "absent"] {
-            assert!(parse(text, bad).is_err());
-        }
-        assert!(!parse("s3cret", "default").unwrap_err().contains("s3cret"));
+    fn profile(id: &str) -> String {
+        format!("[default]\naws_access_key_id = {id}\naws_secret_access_key = s3cret\n")
     }
 
     #[test]
@@ -243,21 +212,21 @@ mod tests {
         let path = folder.path().join("credentials");
         for mode in [0o644, 0o640, 0o604, 0o620] {
             write(&path, &profile("A"), mode);
-            let error = KeyFile::new(path.clone(), None).read().unwrap_err();
+            let error = file(&path).read().unwrap_err();
             assert_eq!(error.kind(), Kind::Denied);
             assert!(error.message().contains("chmod 600") && !error.message().contains("s3cret"), "{error}");
         }
         write(&path, &profile("A"), 0o600);
-        assert!(KeyFile::new(path.clone(), None).read().is_ok());
+        assert!(file(&path).read().is_ok());
         write(&path, &profile("A"), 0o400);
-        assert!(KeyFile::new(path, None).read().is_ok());
+        assert!(file(&path).read().is_ok());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_changed_file_is_read_again_within_a_second() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("credentials");
-        let file = KeyFile::new(path.clone(), None);
+        let file = file(&path);
         assert!(file.fresh().is_none() && file.read().is_err(), "not there yet");
         assert!(!file.has_changed());
         write(&path, &profile("A"), 0o600);
@@ -274,18 +243,27 @@ mod tests {
 
     #[test]
     fn no_debug_shows_a_secret() {
-        let credentials = Credentials::Keys {
+        let keys = AwsKeys {
             access_key_id: "AKIA".into(),
             secret_access_key: "s3cret".into(),
             session_token: Some("t0ken".into()),
         };
-        let keys =
-            Keys { access_key_id: "AKIA".into(), secret_access_key: "s3cret".into(), session_token: None };
-        for shown in [format!("{credentials:?}"), format!("{keys:?}")] {
-            assert!(
-                !shown.contains("AKIA") && !shown.contains("s3cret") && !shown.contains("t0ken"),
-                "{shown}"
-            );
+        let given = Credentials::Keys {
+            access_key_id: "AKIA".into(),
+            secret_access_key: "s3cret".into(),
+            session_token: Some("t0ken".into()),
+        };
+        for shown in [
+            format!("{given:?}"),
+            format!("{keys:?}"),
+            format!("{:?}", Credentials::AccountKey("s3cret".into())),
+            format!("{:?}", Credentials::Sas("sig=s3cret".into())),
+            format!("{:?}", AzureKeys::parse("sv=1&sig=s3cret", "acme")),
+            format!("{:?}", AzureKeys::parse("czNjcmV0czNjcmV0", "acme")),
+            format!("{:?}", ConnectionString::parse("AccountName=acme;AccountKey=s3cret")),
+        ] {
+            let secret = ["AKIA", "s3cret", "t0ken", "czNjcm"].iter().any(|secret| shown.contains(secret));
+            assert!(!secret, "{shown}");
         }
     }
 }

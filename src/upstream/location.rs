@@ -3,10 +3,13 @@
 //! ```text
 //! file:///mnt/team/larder
 //! s3://bucket[/prefix][?endpoint=https://host[:port]][&region=eu-central-1][&path_style=true][&allow_http=true]
+//! azure://container[/prefix]?account=name[&endpoint=https://host[:port][/name]][&allow_http=true]      also az://
+//! gs://bucket[/prefix][?endpoint=https://host[:port]][&allow_http=true]                                also gcs://
 //! ```
 //!
-//! Without an endpoint it is AWS. With one, the bucket is in the path unless `path_style=false`. Plain HTTP takes
-//! `allow_http=true`, except to this machine itself. Keys are never in the URL: it is shown, logged and hashed.
+//! Without an endpoint it is Amazon's, the account's own host at Microsoft, Google's. With one, an S3 bucket is in the
+//! path unless `path_style=false`. Plain HTTP takes `allow_http=true`, except to this machine itself. Keys are never in
+//! the URL: it is shown, logged and hashed.
 
 use std::path::{Path, PathBuf};
 
@@ -25,20 +28,37 @@ pub struct Location(pub(super) Place);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Place {
     Folder(PathBuf),
-    S3(Bucket),
+    Bucket(Bucket),
 }
 
-/// A bucket, or a part of one.
+/// A bucket (Azure: a container), or a part of one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Bucket {
+    pub(super) kind: Kind,
     pub(super) name: String,
     /// Without slashes around; empty for none.
     pub(super) prefix: String,
-    /// Without a slash behind; `None` for AWS.
+    /// Without a slash behind; `None` for the cloud's own.
     pub(super) endpoint: Option<String>,
-    pub(super) region: String,
-    pub(super) path_style: bool,
     pub(super) allow_http: bool,
+}
+
+/// Whose dialect a bucket speaks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Kind {
+    S3 { region: String, path_style: bool },
+    Azure { account: String },
+    Google,
+}
+
+/// The parameters of a URL, before its kind says which of them it takes.
+#[derive(Debug, Default)]
+struct Options {
+    endpoint: Option<String>,
+    allow_http: bool,
+    region: Option<String>,
+    path_style: Option<bool>,
+    account: Option<String>,
 }
 
 // === impl Location ===
@@ -50,13 +70,19 @@ impl Location {
     /// `Invalid`, naming the part that is wrong.
     pub fn parse(url: &str) -> Result<Self> {
         let (scheme, rest) = url.split_once("://").ok_or_else(|| {
-            Error::invalid("an upstream is a URL: file:///folder or s3://bucket/prefix?endpoint=…&region=…")
+            Error::invalid(
+                "an upstream is a URL: file:///folder, s3://bucket/prefix?endpoint=…&region=…, \
+                 azure://container/prefix?account=… or gs://bucket/prefix",
+            )
         })?;
+        let bucket = |scheme| Bucket::parse(scheme, rest).map(Place::Bucket).map(Self);
         match scheme {
             "file" => folder(rest).map(Place::Folder).map(Self),
-            "s3" => Bucket::parse(rest).map(Place::S3).map(Self),
+            "s3" => bucket("s3"),
+            "azure" | "az" => bucket("azure"),
+            "gs" | "gcs" => bucket("gs"),
             _ => Err(Error::invalid(format!(
-                "`{}` is not a kind of upstream: file or s3",
+                "`{}` is not a kind of upstream: file, s3, azure or gs",
                 scheme.escape_debug()
             ))),
         }
@@ -66,7 +92,7 @@ impl Location {
     pub fn url(&self) -> String {
         match &self.0 {
             Place::Folder(path) => format!("file://{}", escape(&path.to_string_lossy())),
-            Place::S3(bucket) => bucket.url(),
+            Place::Bucket(bucket) => bucket.url(),
         }
     }
 
@@ -74,14 +100,15 @@ impl Location {
     pub fn takes_credentials(&self) -> bool {
         match self.0 {
             Place::Folder(_) => false,
-            Place::S3(_) => true,
+            Place::Bucket(_) => true,
         }
     }
 
-    /// Whether names have shard folders on it: all kinds so far do.
+    /// Whether names have shard folders on it: Google's buckets have them without.
     pub fn sharded(&self) -> bool {
-        match self.0 {
-            Place::Folder(_) | Place::S3(_) => true,
+        match &self.0 {
+            Place::Folder(_) => true,
+            Place::Bucket(bucket) => bucket.kind != Kind::Google,
         }
     }
 
@@ -89,12 +116,14 @@ impl Location {
     pub(super) fn identity(&self) -> String {
         match &self.0 {
             Place::Folder(_) => self.url(),
-            Place::S3(bucket) => format!(
-                "s3 {} {} {}",
-                bucket.endpoint.as_deref().unwrap_or("aws"),
-                bucket.name,
-                bucket.prefix
-            ),
+            Place::Bucket(Bucket { kind, name, prefix, endpoint, .. }) => {
+                let at = |own| endpoint.as_deref().unwrap_or(own);
+                match kind {
+                    Kind::S3 { .. } => format!("s3 {} {name} {prefix}", at("aws")),
+                    Kind::Azure { account } => format!("azure {} {account} {name} {prefix}", at("azure")),
+                    Kind::Google => format!("gs {} {name} {prefix}", at("google")),
+                }
+            }
         }
     }
 
@@ -115,7 +144,8 @@ impl Location {
 // === impl Bucket ===
 
 impl Bucket {
-    fn parse(rest: &str) -> Result<Self> {
+    /// Parses what follows `{scheme}://`.
+    fn parse(scheme: &str, rest: &str) -> Result<Self> {
         let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
         if place.contains('@') || query.contains('@') {
             return Err(Error::invalid(
@@ -123,42 +153,31 @@ impl Bucket {
             ));
         }
         let (name, prefix) = place.split_once('/').unwrap_or((place, ""));
-        let label = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
-        if !(1..=255).contains(&name.len()) || !name.bytes().all(label) {
-            return Err(Error::invalid("an s3 upstream begins with the name of its bucket: s3://bucket"));
-        }
+        check_name(scheme, name)?;
         let prefix = unescape(prefix.trim_matches('/'))?;
         if !prefix.is_empty() && ObjectName::parse(&prefix).is_none_or(|_| prefix.len() > 100) {
             return Err(Error::invalid(
                 "the prefix of an upstream has an empty or a dot segment, or is over 100 bytes",
             ));
         }
+        let options = Options::parse(scheme, query)?;
         let mut bucket = Self {
             name: name.into(),
             prefix,
-            endpoint: None,
-            region: "us-east-1".into(),
-            path_style: false,
-            allow_http: false,
+            allow_http: options.allow_http,
+            kind: match scheme {
+                "azure" => Kind::Azure { account: account(options.account)? },
+                "gs" => Kind::Google,
+                _ => Kind::S3 {
+                    region: options.region.unwrap_or_else(|| "us-east-1".into()),
+                    path_style: options.path_style.unwrap_or(options.endpoint.is_some()),
+                },
+            },
+            endpoint: options.endpoint,
         };
-        let mut path_style = None;
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (key, value) = pair.split_once('=').unwrap_or((pair, "true"));
-            let value = unescape(value)?;
-            match key {
-                "endpoint" => bucket.endpoint = Some(endpoint(&value)?),
-                "region" if !value.is_empty() => bucket.region = value,
-                "path_style" => path_style = Some(truth(key, &value)?),
-                "allow_http" => bucket.allow_http = truth(key, &value)?,
-                _ => {
-                    return Err(Error::invalid(format!(
-                        "`{}` of an s3 upstream is not known: endpoint, region, path_style, allow_http",
-                        key.escape_debug()
-                    )));
-                }
-            }
+        if bucket.own_endpoint().is_some_and(|own| bucket.endpoint.as_ref() == Some(&own)) {
+            bucket.endpoint = None;
         }
-        bucket.path_style = path_style.unwrap_or(bucket.endpoint.is_some());
         bucket.check_transport()?;
         Ok(bucket)
     }
@@ -166,6 +185,15 @@ impl Bucket {
     /// Whether it is spoken to without TLS.
     pub(super) fn is_plain(&self) -> bool {
         self.endpoint.as_deref().is_some_and(|endpoint| endpoint.starts_with("http://"))
+    }
+
+    /// What the cloud's own endpoint would be called. Amazon's are many.
+    fn own_endpoint(&self) -> Option<String> {
+        match &self.kind {
+            Kind::S3 { .. } => None,
+            Kind::Azure { account } => Some(format!("https://{account}.blob.core.windows.net")),
+            Kind::Google => Some("https://storage.googleapis.com".into()),
+        }
     }
 
     fn check_transport(&mut self) -> Result<()> {
@@ -185,19 +213,100 @@ impl Bucket {
 
     fn url(&self) -> String {
         let slash = if self.prefix.is_empty() { "" } else { "/" };
-        let mut url =
-            format!("s3://{}{slash}{}?region={}", self.name, escape(&self.prefix), escape(&self.region));
+        let (scheme, mut options) = match &self.kind {
+            Kind::S3 { region, .. } => ("s3", vec![format!("region={}", escape(region))]),
+            Kind::Azure { account } => ("azure", vec![format!("account={account}")]),
+            Kind::Google => ("gs", Vec::new()),
+        };
         if let Some(endpoint) = &self.endpoint {
-            url.push_str("&endpoint=");
-            url.push_str(&escape(endpoint));
+            options.push(format!("endpoint={}", escape(endpoint)));
         }
-        if self.path_style != self.endpoint.is_some() {
-            url.push_str(if self.path_style { "&path_style=true" } else { "&path_style=false" });
+        if let Kind::S3 { path_style, .. } = self.kind
+            && path_style != self.endpoint.is_some()
+        {
+            options.push(format!("path_style={path_style}"));
         }
         if self.allow_http {
-            url.push_str("&allow_http=true");
+            options.push("allow_http=true".into());
         }
-        url
+        let mark = if options.is_empty() { "" } else { "?" };
+        format!("{scheme}://{}{slash}{}{mark}{}", self.name, escape(&self.prefix), options.join("&"))
+    }
+}
+
+// === impl Options ===
+
+impl Options {
+    fn parse(scheme: &str, query: &str) -> Result<Self> {
+        let mut options = Self::default();
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, "true"));
+            let value = unescape(value)?;
+            match (key, scheme) {
+                ("endpoint", _) => options.endpoint = Some(endpoint(&value)?),
+                ("allow_http", _) => options.allow_http = truth(key, &value)?,
+                ("region", "s3") if !value.is_empty() => options.region = Some(value),
+                ("path_style", "s3") => options.path_style = Some(truth(key, &value)?),
+                ("account", "azure") => options.account = Some(value),
+                ("sig" | "sas" | "account_key" | "access_key" | "sv", _) => {
+                    return Err(Error::invalid(format!(
+                        "`{key}` is a key, and an upstream URL can't hold keys: give it in the environment or in a file"
+                    )));
+                }
+                _ => {
+                    let known = match scheme {
+                        "azure" => "account, endpoint, allow_http",
+                        "gs" => "endpoint, allow_http",
+                        _ => "endpoint, region, path_style, allow_http",
+                    };
+                    return Err(Error::invalid(format!(
+                        "`{}` of an {scheme} upstream is not known: {known}",
+                        key.escape_debug()
+                    )));
+                }
+            }
+        }
+        Ok(options)
+    }
+}
+
+/// What the cloud would refuse with words of its own, on the first request only.
+fn check_name(scheme: &str, name: &str) -> Result<()> {
+    let only = |marks: &[u8]| {
+        name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || marks.contains(&b))
+    };
+    let ends = |byte: u8| byte.is_ascii_alphanumeric();
+    let bounded = name.bytes().next().is_some_and(ends) && name.bytes().last().is_some_and(ends);
+    let label = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    let (good, words) = match scheme {
+        "azure" => (
+            (3..=63).contains(&name.len()) && only(b"-") && bounded && !name.contains("--"),
+            "an azure upstream begins with the name of its container, 3 to 63 lower-case letters, digits and single \
+             dashes: azure://container",
+        ),
+        "gs" => (
+            (3..=222).contains(&name.len()) && only(b"-_.") && bounded,
+            "a gs upstream begins with the name of its bucket, 3 to 222 lower-case letters, digits, dashes, dots and \
+             underscores: gs://bucket",
+        ),
+        _ => (
+            (1..=255).contains(&name.len()) && name.bytes().all(label),
+            "an s3 upstream begins with the name of its bucket: s3://bucket",
+        ),
+    };
+    if good { Ok(()) } else { Err(Error::invalid(words)) }
+}
+
+fn account(given: Option<String>) -> Result<String> {
+    let account = given.ok_or_else(|| {
+        Error::invalid("an azure upstream names its storage account: account=…, or AZURE_STORAGE_ACCOUNT")
+    })?;
+    let good = (3..=24).contains(&account.len())
+        && account.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    if good {
+        Ok(account)
+    } else {
+        Err(Error::invalid("the account of an azure upstream is 3 to 24 lower-case letters and digits"))
     }
 }
 
@@ -257,7 +366,7 @@ mod tests {
 
     fn bucket(url: &str) -> Bucket {
         match Location::parse(url).unwrap().0 {
-            Place::S3(bucket) => bucket,
+            Place::Bucket(bucket) => bucket,
             Place::Folder(_) => panic!("{url} is a bucket"),
         }
     }
@@ -279,6 +388,18 @@ mod tests {
                 "s3://b?region=us-east-1&endpoint=https://h&path_style=false",
             ),
             ("s3://b?path_style", "s3://b?region=us-east-1&path_style=true"),
+            ("azure://team/p/?account=acme", "azure://team/p?account=acme"),
+            (
+                "az://team?account=acme&endpoint=https://acme.blob.core.windows.net/",
+                "azure://team?account=acme",
+            ),
+            (
+                "azure://team?account=acme&endpoint=http://127.0.0.1:9/acme",
+                "azure://team?account=acme&endpoint=http://127.0.0.1:9/acme&allow_http=true",
+            ),
+            ("gs://team", "gs://team"),
+            ("gcs://team.example_1/a%20b?endpoint=https://h", "gs://team.example_1/a%20b?endpoint=https://h"),
+            ("gs://team?endpoint=https://storage.googleapis.com", "gs://team"),
         ] {
             let location = Location::parse(given).unwrap();
             assert_eq!(location.url(), canonical);
@@ -290,7 +411,7 @@ mod tests {
     fn what_is_wrong_is_named() {
         for (url, word) in [
             ("/mnt/x", "URL"),
-            ("gs://b", "kind"),
+            ("ftp://b", "kind"),
             ("file://mnt", "absolute"),
             ("file:///", "absolute"),
             ("file:///x?y", "absolute"),
@@ -306,6 +427,33 @@ mod tests {
             ("s3://b?endpoint=http://127.0.0.1.example.org", "allow_http"),
             ("s3://b?path_style=maybe", "true or false"),
             ("s3://b/%ff", "UTF-8"),
+            ("s3://b?account=x", "not known"),
+            ("azure://", "container"),
+            ("azure://ab?account=acme", "3 to 63"),
+            ("azure://Team?account=acme", "container"),
+            ("azure://a--b?account=acme", "container"),
+            ("azure://-team?account=acme", "container"),
+            ("azure://team@acme.blob.core.windows.net", "keys"),
+            ("azure://team", "account=…"),
+            ("azure://team?account=", "3 to 24"),
+            ("azure://team?account=Acme", "lower-case"),
+            ("azure://team?account=acme&sig=abc", "can't hold keys"),
+            ("azure://team?account=acme&sv=2020", "can't hold keys"),
+            ("azure://team?account=acme&region=eu", "account, endpoint, allow_http"),
+            ("azure://team/a/./b?account=acme", "segment"),
+            ("azure://team?account=acme&endpoint=acme", "https"),
+            ("azure://team?account=acme&endpoint=http://host", "allow_http"),
+            ("azure://team?account=acme&allow_http=maybe", "true or false"),
+            ("gs://", "bucket"),
+            ("gs://ab", "3 to 222"),
+            ("gs://Team", "bucket"),
+            ("gs://team.", "bucket"),
+            ("gs://id:secret@team", "keys"),
+            ("gs://team/a//x", "segment"),
+            ("gs://team?region=eu", "endpoint, allow_http"),
+            ("gs://team?endpoint=ftp://x", "https"),
+            ("gs://team?endpoint=http://host", "allow_http"),
+            ("gs://team/%ff", "UTF-8"),
         ] {
             let error = Location::parse(url).expect_err(url).to_string();
             assert!(error.contains(word), "{url}: {error}");
@@ -335,5 +483,14 @@ mod tests {
         ] {
             assert_eq!(below(url, prefix), below(same, ""), "{same}");
         }
+        assert_ne!(identity("azure://team?account=one"), identity("azure://team?account=two"));
+        assert_ne!(identity("gs://team"), identity("s3://team"));
+    }
+
+    #[test]
+    fn only_google_has_no_shard_folders() {
+        let sharded = |url| Location::parse(url).unwrap().sharded();
+        assert!(sharded("file:///a") && sharded("s3://b") && sharded("azure://team?account=acme"));
+        assert!(!sharded("gs://team"));
     }
 }

@@ -1,13 +1,13 @@
 //! Upstreams: the object stores behind this machine.
 //!
-//! [`Upstream`] is the one store trait; a folder and S3 implement it. Nothing above this layer calls it: the cache
-//! holds [`Remote`]s, each one store with its two breakers, its deadlines and its tasks on the upstream [`Runtime`],
-//! so that a dead resolver or a hanging network share delays nothing that is here.
+//! [`Upstream`] is the one store trait; a folder and buckets (S3, Azure, Google) implement it. Nothing above this
+//! layer calls it: the cache holds [`Remote`]s, each one store with its two breakers, its deadlines and its tasks on
+//! the upstream [`Runtime`], so that a dead resolver or a hanging network share delays nothing that is here.
 //!
 //! ```text
 //! cache -> Remote -> breaker open? refuse at once
-//!                    else a task on the upstream runtime -> Upstream (folder | S3) -> Ok, or Fault { signal, failure }
-//!                                                           the signal moves the breaker, the failure goes back
+//!                    else a task on the upstream runtime -> Upstream (folder | bucket)
+//!                         -> Ok, or Fault { signal, failure }: the signal moves the breaker, the failure goes back
 //! ```
 //!
 //! # Guarantees
@@ -43,7 +43,7 @@ mod runtime;
 mod uploads;
 
 pub use breaker::{State, Word};
-pub use credentials::Credentials;
+pub use credentials::{ConnectionString, Credentials};
 pub use location::Location;
 pub use remote::{Remote, RemoteSettings, States};
 pub use runtime::Runtime;
@@ -70,12 +70,12 @@ pub struct ObjectMeta {
 /// Checksums of a whole object that the store states. None of them has been checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Stated {
-    /// `Content-MD5`.
+    /// `Content-MD5` of the whole, `x-ms-blob-content-md5`, or the MD5 of `x-goog-hash`.
     pub md5: Option<[u8; 16]>,
     /// An ETag of the shape of an MD5, of an object that isn't encrypted with a key of its own: on S3 the MD5 of a
     /// body that was put at once.
     pub etag_md5: Option<[u8; 16]>,
-    /// `x-amz-checksum-crc32c`, unless it is one of parts.
+    /// `x-amz-checksum-crc32c`, unless it is one of parts, or that of `x-goog-hash`.
     pub crc32c: Option<u32>,
 }
 

@@ -15,7 +15,7 @@ use super::breaker::{Breaker, State};
 use super::folder::Folder;
 use super::judge::Inner;
 use super::location::{Location, Place};
-use super::object::S3;
+use super::object::Objects;
 use super::prefix::below;
 use super::probe::{self, Wake};
 use super::pump::pump;
@@ -88,7 +88,7 @@ impl Remote {
                 return Err(Error::invalid("a folder upstream takes no keys"));
             }
             Place::Folder(path) => Arc::new(Folder::new(path.clone())),
-            Place::S3(bucket) => Arc::new(S3::new(bucket, &settings, spawner.clone())?),
+            Place::Bucket(bucket) => Arc::new(Objects::new(bucket, &settings, spawner.clone())?),
         };
         Ok(Self::with(below(store, prefix), prefix, settings, spawner))
     }

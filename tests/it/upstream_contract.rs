@@ -1,13 +1,15 @@
-//! What holds for every upstream, and what each makes of a world that breaks: the folder and a real S3, called
-//! directly, without a daemon around them.
+//! What holds for every upstream, and what each makes of a world that breaks: the folder, a real S3, Azure's own
+//! emulator and a small Google, called directly, without a daemon around them.
 //!
 //! `suite` is written once and run over each; `faults` puts a breaking proxy before the bucket; `folder` breaks the
-//! folder.
+//! folder; `clouds` is about the keys and the words of Azure and Google; `layout` about names.
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
+mod clouds;
 mod faults;
 mod folder;
+mod layout;
 mod suite;
 
 use std::path::PathBuf;
@@ -51,12 +53,29 @@ impl World {
         self.remote_with(url, credentials, |_| {})
     }
 
+    /// The words in which no remote is made.
+    pub(super) fn refused(&self, url: &str, credentials: Credentials) -> String {
+        match self.open(url, credentials, |_| {}) {
+            Ok(remote) => panic!("{remote:?} is made"),
+            Err(error) => error.to_string(),
+        }
+    }
+
     pub(super) fn remote_with(
         &self,
         url: &str,
         credentials: Credentials,
         change: impl FnOnce(&mut RemoteSettings),
     ) -> Remote {
+        self.open(url, credentials, change).unwrap()
+    }
+
+    fn open(
+        &self,
+        url: &str,
+        credentials: Credentials,
+        change: impl FnOnce(&mut RemoteSettings),
+    ) -> Result<Remote> {
         let mut settings = RemoteSettings {
             id: UpstreamId(0),
             name: "team".into(),
@@ -70,7 +89,7 @@ impl World {
             uploads: None,
         };
         change(&mut settings);
-        Remote::open(settings, self.upstream.as_ref().unwrap()).unwrap()
+        Remote::open(settings, self.upstream.as_ref().unwrap())
     }
 
     pub(super) fn run<T>(&self, test: impl Future<Output = T>) -> T {

@@ -1,14 +1,16 @@
-//! What an S3 store said: its answer, told apart from everybody else's, and what follows from it.
+//! What a store said: its answer, told apart from everybody else's, and what follows from it.
 //!
 //! An answer is the store's *own* when it carries a header that only a store sends (`x-amz-*` and its likes), an
-//! ETag without HTML behind it, or an error document of S3. A captive portal, a proxy's login page, a web server on
-//! the wrong port have none of that: their 200 is no body, their 404 is no absence.
+//! ETag without HTML behind it, or an error document of a store. A captive portal, a proxy's login page, a web server
+//! on the wrong port have none of that: their 200 is no body, their 404 is no absence. The dialects share no code
+//! that means one thing here and another there, so all are read alike.
 
 use std::time::{Duration, SystemTime};
 
 use object_store::client::HttpResponse;
 
 use super::super::{Failure, Fault, ObjectMeta, Signal, Stated};
+use super::codes::{EXPIRED_SAS, denial, is_a_right, is_about_bucket, is_passing};
 use crate::entry::Attrs;
 
 /// Of an error document, this much is looked at.
@@ -18,7 +20,23 @@ pub(super) const ERROR_BYTES_MAX: usize = 64 << 10;
 const MESSAGE_CHARS_MAX: usize = 200;
 
 /// Headers that only object stores send. `x-amz-meta-` is among them: whoever stores metadata is a store.
-const OWN_HEADERS: [&str; 4] = ["x-amz-", "x-goog-", "x-rgw-", "x-minio-"];
+const OWN_HEADERS: [&str; 9] = [
+    "x-amz-",
+    "x-goog-",
+    "x-guploader-",
+    "x-rgw-",
+    "x-minio-",
+    "x-ms-version",
+    "x-ms-error-code",
+    "x-ms-blob-",
+    "x-ms-meta-",
+];
+
+/// On every answer of Azure's, and on Microsoft's login pages.
+const MICROSOFTS: &str = "x-ms-request-id";
+
+/// What user metadata is called, by dialect.
+const META_HEADERS: [&str; 3] = ["x-amz-meta-", "x-ms-meta-", "x-goog-meta-"];
 
 /// One answer.
 #[derive(Debug, Clone, Default)]
@@ -26,7 +44,7 @@ pub(super) struct Answer {
     pub(super) status: u16,
     /// It is the store's own.
     pub(super) own: bool,
-    /// S3's error code.
+    /// The store's error code.
     pub(super) code: Option<String>,
     message: Option<String>,
     content_type: Option<String>,
@@ -64,9 +82,15 @@ impl Answer {
             .keys()
             .any(|name| OWN_HEADERS.iter().any(|own| name.as_str().starts_with(own)));
         let attrs = response.headers().iter().filter_map(|(name, value)| {
-            let name = name.as_str().strip_prefix("x-amz-meta-")?;
+            let name = META_HEADERS.iter().find_map(|prefix| name.as_str().strip_prefix(prefix))?;
             Some((name.to_owned(), value.to_str().ok()?.to_owned()))
         });
+        let hashes: Vec<&str> = response
+            .headers()
+            .get_all("x-goog-hash")
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .collect();
         let meta = ObjectMeta {
             len: text("content-length").and_then(|len| len.parse().ok()).unwrap_or(0),
             etag: etag.map(Into::into),
@@ -75,15 +99,23 @@ impl Answer {
             attrs: attributes(attrs),
             content_type: owned("content-type"),
             stated: Stated {
-                md5: text("content-md5").and_then(base64),
+                md5: text("x-ms-blob-content-md5")
+                    // Of a part, it would be that part's.
+                    .or_else(|| text("content-md5").filter(|_| status != 206))
+                    .or_else(|| goog_hash(&hashes, "md5", &text))
+                    .and_then(base64),
                 etag_md5: etag.filter(|_| !is_encrypted(&text)).and_then(md5_of_hex),
-                crc32c: text("x-amz-checksum-crc32c").and_then(base64).map(u32::from_be_bytes),
+                crc32c: text("x-amz-checksum-crc32c")
+                    .or_else(|| goog_hash(&hashes, "crc32c", &text))
+                    .and_then(base64)
+                    .map(u32::from_be_bytes),
             },
         };
         Self {
             status,
-            own: marked || (etag.is_some() && !html),
-            code: None,
+            own: marked || ((etag.is_some() || text(MICROSOFTS).is_some()) && !html),
+            // Azure's says it here too, where an answer to HEAD has no body.
+            code: owned("x-ms-error-code"),
             message: None,
             content_type: owned("content-type"),
             retry_after: text("retry-after").and_then(retry_after),
@@ -97,9 +129,14 @@ impl Answer {
     pub(super) fn with_error(mut self, body: &[u8]) -> Self {
         let body = String::from_utf8_lossy(body);
         if body.contains("<Error") {
-            self.code = element(&body, "Code");
+            let code = element(&body, "Code");
+            self.own |= code.is_some();
+            self.code = code.or(self.code);
             self.message = element(&body, "Message");
-            self.own |= self.code.is_some();
+            if element(&body, "AuthenticationErrorDetail").is_some_and(|why| why.contains("time frame")) {
+                // The same code as that of a wrong key.
+                self.code = Some(EXPIRED_SAS.into());
+            }
         }
         self
     }
@@ -115,13 +152,23 @@ impl Answer {
         })
     }
 
+    /// It names its reason.
+    pub(super) fn says_why(&self) -> bool {
+        self.code.is_some()
+    }
+
     pub(super) fn has_code(&self, code: &str) -> bool {
         self.code.as_deref() == Some(code)
     }
 
     /// The store says that there is no such object: not that there is no such bucket, nor that it may not say.
     pub(super) fn is_absent(&self) -> bool {
-        self.own && self.status == 404 && self.code.as_deref().is_none_or(|code| !is_about_bucket(code))
+        self.own && self.status == 404 && !self.is_about_bucket()
+    }
+
+    /// It is about the bucket, whatever was asked for.
+    pub(super) fn is_about_bucket(&self) -> bool {
+        self.code.as_deref().is_some_and(is_about_bucket)
     }
 
     /// What a refused call means.
@@ -138,7 +185,8 @@ impl Answer {
             return state(Signal::Denied, remedy);
         }
         match (self.status, code) {
-            (429, _) | (_, "SlowDown" | "SlowDownRead" | "SlowDownWrite" | "TooManyRequests") => {
+            (429, _)
+            | (_, "SlowDown" | "SlowDownRead" | "SlowDownWrite" | "TooManyRequests" | "ServerBusy") => {
                 Failure::Throttled { retry_after: self.retry_after }.into()
             }
             (301 | 307 | 308, _)
@@ -150,11 +198,11 @@ impl Answer {
                 )
             }
             // Lists and deletes take rights of their own, which keys that get and put need not have.
-            (401 | 403, "AccessDenied") if matches!(call, Call::List | Call::Delete) => {
+            (401 | 403, code) if is_a_right(code) && matches!(call, Call::List | Call::Delete) => {
                 state(Signal::Neutral, "the keys have no right to do this")
             }
             (401 | 403, _) => state(Signal::Denied, "give the keys the right to do this, or other keys"),
-            (404, code) if is_about_bucket(code) => {
+            (404 | 409, code) if is_about_bucket(code) => {
                 state(Signal::Denied, "make the bucket, or correct the URL of the upstream")
             }
             (400 | 413, code) if call == Call::Put && !is_passing(code) => {
@@ -171,6 +219,8 @@ impl Answer {
         let mut words = self.code.clone().unwrap_or_else(|| format!("HTTP {}", self.status));
         if let Some(message) = &self.message {
             words.push_str(": ");
+            // Azure's goes on with ids and times.
+            let message = message.lines().next().unwrap_or_default();
             words.extend(message.chars().filter(|c| !c.is_control()).take(MESSAGE_CHARS_MAX));
         } else if let Some(content_type) = self.content_type.as_ref().filter(|_| !self.own) {
             words.push_str(&format!(" with {}", content_type.escape_debug()));
@@ -185,37 +235,6 @@ impl Answer {
     }
 }
 
-/// Codes that deny whatever is asked, with what to do about them.
-fn denial(code: &str) -> Option<&'static str> {
-    Some(match code {
-        "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired" | "RequestExpired" => {
-            "renew the keys; a changed credentials file is read by itself"
-        }
-        "InvalidToken"
-        | "InvalidAccessKeyId"
-        | "InvalidSecurity"
-        | "NotSignedUp"
-        | "AccountProblem"
-        | "AllAccessDisabled"
-        | "MissingSecurityHeader" => "replace the keys; a changed credentials file is read by itself",
-        "SignatureDoesNotMatch" => "correct the secret key; a changed credentials file is read by itself",
-        "RequestTimeTooSkewed" => "set this machine's clock",
-        code if code.starts_with("KMS.") => "see to the bucket's encryption key",
-        _ => return None,
-    })
-}
-
-fn is_about_bucket(code: &str) -> bool {
-    matches!(code, "NoSuchBucket" | "InvalidBucketName" | "NoSuchUpload")
-}
-
-/// Codes with status 400 that are about the way, not about the object.
-fn is_passing(code: &str) -> bool {
-    let way = ["RequestTimeout", "BadDigest", "InvalidDigest", "IncompleteBody", "XAmzContentSHA256Mismatch"];
-    let bucket = ["InvalidRequest", "InvalidBucketName", "NoSuchBucket", "NoSuchUpload", "InvalidPart"];
-    code.is_empty() || way.contains(&code) || bucket.contains(&code) || code.starts_with("Authorization")
-}
-
 fn is_html(content_type: &str) -> bool {
     let kind = content_type.split(';').next().unwrap_or("").trim();
     kind.eq_ignore_ascii_case("text/html") || kind.eq_ignore_ascii_case("application/xhtml+xml")
@@ -224,7 +243,18 @@ fn is_html(content_type: &str) -> bool {
 /// With keys of its own, an object's ETag has the shape of an MD5 and isn't one.
 fn is_encrypted<'a>(text: &impl Fn(&str) -> Option<&'a str>) -> bool {
     text("x-amz-server-side-encryption").is_some_and(|kind| kind != "AES256")
+        || text("x-goog-encryption-kms-key-name").is_some()
+        || text("x-goog-encryption-algorithm").is_some()
         || text("x-amz-server-side-encryption-customer-algorithm").is_some()
+}
+
+/// One of Google's hashes, `crc32c=…,md5=…`: of what is stored, which may be unpacked on its way.
+fn goog_hash<'a>(hashes: &[&'a str], name: &str, text: &impl Fn(&str) -> Option<&'a str>) -> Option<&'a str> {
+    if text("x-goog-stored-content-encoding").is_some_and(|encoding| encoding != "identity") {
+        return None;
+    }
+    let pairs = hashes.iter().flat_map(|hashes| hashes.split(','));
+    pairs.filter_map(|pair| pair.trim().split_once('=')).find_map(|(of, hash)| (of == name).then_some(hash))
 }
 
 /// The metadata that [`Attrs`] can carry; foreign names with dashes are none of ours.
@@ -302,7 +332,14 @@ mod tests {
 
     #[test]
     fn only_the_object_itself_is_refused_for_good() {
-        for (status, code) in [(400, "EntityTooLarge"), (400, "InvalidArgument"), (413, "EntityTooLarge")] {
+        for (status, code) in [
+            (400, "EntityTooLarge"),
+            (400, "InvalidArgument"),
+            (413, "EntityTooLarge"),
+            (413, "RequestBodyTooLarge"),
+            (400, "MetadataTooLarge"),
+            (400, "OutOfRangeInput"),
+        ] {
             let fault = own(status, code).fault(Call::Put);
             assert!(
                 matches!(&fault.failure, Failure::Refused(words) if words.starts_with(code)),
@@ -325,6 +362,14 @@ mod tests {
             (500, "InternalError", Call::Put),
             (503, "ServiceUnavailable", Call::Put),
             (400, "InvalidArgument", Call::Get),
+            (400, "InvalidBlockList", Call::Put),
+            (400, "Md5Mismatch", Call::Put),
+            (400, "InvalidAuthenticationInfo", Call::Put),
+            (403, "AuthenticationFailed", Call::Put),
+            (404, "ContainerNotFound", Call::Put),
+            (409, "ContainerBeingDeleted", Call::Put),
+            (409, "BlobImmutableDueToPolicy", Call::Put),
+            (412, "LeaseIdMissing", Call::Put),
         ] {
             let fault = own(status, code).fault(call);
             assert!(matches!(fault.failure, Failure::State(_)), "{status} {code}: {fault:?}");
@@ -350,6 +395,19 @@ mod tests {
             (503, "ServiceUnavailable", Call::Put, Signal::Fault),
             (500, "InternalError", Call::Get, Signal::Fault),
             (501, "NotImplemented", Call::Put, Signal::Neutral),
+            (403, "AuthenticationFailed", Call::Get, Signal::Denied),
+            (403, "AuthorizationFailure", Call::Delete, Signal::Denied),
+            (403, "AuthorizationPermissionMismatch", Call::Get, Signal::Denied),
+            (403, "AuthorizationPermissionMismatch", Call::Put, Signal::Denied),
+            (403, "AuthorizationPermissionMismatch", Call::List, Signal::Neutral),
+            (403, "AuthorizationPermissionMismatch", Call::Delete, Signal::Neutral),
+            (409, "PublicAccessNotPermitted", Call::Get, Signal::Denied),
+            (404, "ContainerNotFound", Call::Get, Signal::Denied),
+            (404, "ResourceNotFound", Call::Get, Signal::Denied),
+            (503, "ServerBusy", Call::Put, Signal::Neutral),
+            (500, "OperationTimedOut", Call::Get, Signal::Fault),
+            (401, "AuthenticationRequired", Call::Get, Signal::Denied),
+            (400, "UserProjectMissing", Call::Put, Signal::Denied),
         ] {
             assert_eq!(signal(status, code, call), expected, "{status} {code} {call:?}");
         }
@@ -370,6 +428,64 @@ mod tests {
                 .to_string()
                 .starts_with("HTTP 200 with text/html; not the store's")
         );
+    }
+
+    fn head(status: u16, headers: &[(&'static str, &'static str)]) -> Answer {
+        let mut response = HttpResponse::new(bytes::Bytes::new().into());
+        *response.status_mut() = status.try_into().unwrap();
+        for (name, value) in headers {
+            response.headers_mut().append(*name, object_store::HeaderValue::from_static(value));
+        }
+        Answer::of(&response)
+    }
+
+    #[test]
+    fn azure_says_in_the_head_of_an_answer_what_it_is_about() {
+        let absent = head(404, &[("x-ms-error-code", "BlobNotFound")]);
+        assert!(absent.own && absent.is_absent() && absent.says_why());
+        assert!(!head(404, &[("x-ms-error-code", "ContainerNotFound")]).is_absent());
+        assert!(head(201, &[("x-ms-request-id", "1")]).own);
+        assert!(!head(200, &[("x-ms-request-id", "1"), ("content-type", "text/html")]).own, "a login page");
+        let blob = head(
+            206,
+            &[
+                ("x-ms-version", "2023-11-03"),
+                ("content-md5", "1B2M2Y8AsgTpgAmY7PhCfg=="),
+                ("x-ms-meta-larderlen", "6"),
+                ("x-ms-meta-with-dash", "6"),
+            ],
+        );
+        assert_eq!(blob.meta.stated.md5, None, "a part's");
+        assert_eq!((blob.meta.attrs.get("larderlen"), blob.meta.attrs.iter().count()), (Some("6"), 1));
+        let blob = head(206, &[("x-ms-blob-content-md5", "1B2M2Y8AsgTpgAmY7PhCfg==")]);
+        assert_eq!(blob.meta.stated.md5.map(|md5| md5[0]), Some(0xd4), "the whole's");
+    }
+
+    #[test]
+    fn a_sas_that_is_over_is_told_from_a_wrong_key() {
+        let body = b"<Error><Code>AuthenticationFailed</Code><Message>Server failed.\nRequestId:1</Message>\
+                     <AuthenticationErrorDetail>Signature not valid in the specified time frame: Start [\
+                     ]</AuthenticationErrorDetail></Error>";
+        let fault = Answer { status: 403, own: true, ..Answer::default() }.with_error(body).fault(Call::Get);
+        assert_eq!(
+            fault.failure.to_string(),
+            "AuthenticationFailed (expired): Server failed; renew the SAS, or set this machine's clock; a changed \
+             credentials file is read by itself"
+        );
+        assert_eq!(fault.signal, Signal::Denied);
+    }
+
+    #[test]
+    fn google_states_what_is_stored() {
+        let hash = ("x-goog-hash", "crc32c=4waSgw==,md5=1B2M2Y8AsgTpgAmY7PhCfg==");
+        let stated = head(200, &[hash]).meta.stated;
+        assert_eq!((stated.crc32c, stated.md5.map(|md5| md5[0])), (Some(0xe306_9283), Some(0xd4)));
+        let two =
+            head(200, &[("x-goog-hash", "crc32c=4waSgw=="), ("x-goog-hash", "md5=1B2M2Y8AsgTpgAmY7PhCfg==")]);
+        assert_eq!(two.meta.stated, stated);
+        let packed = head(200, &[hash, ("x-goog-stored-content-encoding", "gzip")]);
+        assert_eq!(packed.meta.stated, Stated::default());
+        assert!(head(404, &[("x-guploader-uploadid", "1")]).is_absent());
     }
 
     #[test]

@@ -1,89 +1,257 @@
 //! Keys for `object_store`: as given, or from a file that may change.
 
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use object_store::aws::{AmazonS3Builder, AwsCredential};
+use object_store::azure::{AzureAccessKey, AzureCredential, MicrosoftAzureBuilder, split_sas};
+use object_store::gcp::{GcpCredential, GoogleCloudStorageBuilder};
 use object_store::{CredentialProvider, StaticCredentialProvider};
+use parking_lot::Mutex;
 
-use super::super::credentials::{Credentials, KeyFile, Keys};
+use super::super::credentials::{AwsKeys, AzureKeys, Credentials, GoogleKeys, KeyFile, Keys, Watched};
 use super::service::Seen;
+use super::tokens::{Metadata, Tokens};
+use super::{invalid, retries};
 use crate::error::{Error, Kind, Result};
 
 /// Asks the file before each request; see [`KeyFile`].
-#[derive(Debug)]
-struct FromFile(Arc<KeyFile>);
+struct FromFile<K, C> {
+    file: Arc<KeyFile<K>>,
+    form: fn(K) -> Result<C>,
+}
+
+/// Asks the file before each request, and then whoever makes tokens of its keys.
+struct TokensFromFile {
+    file: Arc<KeyFile<GoogleKeys>>,
+    /// The keys and who makes tokens of them. Leaf mutex.
+    made: Mutex<Option<(GoogleKeys, Provider)>>,
+}
+
+#[derive(Clone)]
+struct Provider(Arc<dyn CredentialProvider<Credential = GcpCredential>>);
 
 // === impl FromFile ===
 
-impl FromFile {
-    async fn keys(&self) -> Result<Keys> {
-        if let Some(keys) = self.0.fresh() {
-            return keys;
-        }
-        let file = Arc::clone(&self.0);
-        tokio::task::spawn_blocking(move || file.read())
-            .await
-            .unwrap_or_else(|_| Err(Error::new(Kind::Unavailable, "the upstream runtime has stopped")))
-    }
-}
-
-impl CredentialProvider for FromFile {
-    type Credential = AwsCredential;
+impl<K: Keys, C: fmt::Debug + Send + Sync + 'static> CredentialProvider for FromFile<K, C> {
+    type Credential = C;
 
     fn get_credential<'this, 'call>(
         &'this self,
-    ) -> Pin<Box<dyn Future<Output = object_store::Result<Arc<AwsCredential>>> + Send + 'call>>
+    ) -> Pin<Box<dyn Future<Output = object_store::Result<Arc<C>>> + Send + 'call>>
     where
         'this: 'call,
         Self: 'call,
     {
         Box::pin(async {
-            match self.keys().await {
-                Ok(keys) => Ok(Arc::new(credential(keys))),
-                Err(error) => {
-                    Seen::no_keys(error.to_string());
-                    Err(object_store::Error::Generic { store: "credentials", source: Box::new(error) })
-                }
-            }
+            let formed = read(&self.file).await.and_then(self.form);
+            formed.map(Arc::new).map_err(no_keys)
         })
     }
 }
 
-/// Tells `builder` how to sign.
-pub(super) fn sign(
+impl<K, C> fmt::Debug for FromFile<K, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FromFile({:?})", self.file)
+    }
+}
+
+// === impl TokensFromFile ===
+
+impl TokensFromFile {
+    async fn provider(&self) -> Result<Provider> {
+        let keys = read(&self.file).await?;
+        if let Some((known, provider)) = &*self.made.lock()
+            && *known == keys
+        {
+            return Ok(provider.clone());
+        }
+        let (file, of) = (Arc::clone(&self.file), keys.clone());
+        let made = blocking(move || google(&of, &file)).await?;
+        *self.made.lock() = Some((keys, made.clone()));
+        Ok(made)
+    }
+}
+
+impl CredentialProvider for TokensFromFile {
+    type Credential = GcpCredential;
+
+    fn get_credential<'this, 'call>(
+        &'this self,
+    ) -> Pin<Box<dyn Future<Output = object_store::Result<Arc<GcpCredential>>> + Send + 'call>>
+    where
+        'this: 'call,
+        Self: 'call,
+    {
+        Box::pin(async {
+            let provider = self.provider().await.map_err(no_keys)?;
+            provider.0.get_credential().await
+        })
+    }
+}
+
+impl fmt::Debug for TokensFromFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TokensFromFile({:?})", self.file)
+    }
+}
+
+/// Tells `builder` how to sign for S3; the file that the keys come from, if they do.
+pub(super) fn sign_s3(
     builder: AmazonS3Builder,
     credentials: &Credentials,
-    key_file: Option<&Arc<KeyFile>>,
-) -> Result<AmazonS3Builder> {
-    if let Some(file) = key_file {
-        return Ok(builder.with_credentials(Arc::new(FromFile(Arc::clone(file)))));
-    }
+) -> Result<(AmazonS3Builder, Option<Arc<dyn Watched>>)> {
     Ok(match credentials {
-        Credentials::Anonymous | Credentials::File { .. } => builder.with_skip_signature(true),
+        Credentials::Anonymous => (builder.with_skip_signature(true), None),
         Credentials::Keys { access_key_id, secret_access_key, session_token } => {
-            let keys = Keys {
+            let keys = AwsKeys {
                 access_key_id: access_key_id.clone(),
                 secret_access_key: secret_access_key.clone(),
                 session_token: session_token.clone(),
             };
-            let provider = StaticCredentialProvider::new(credential(keys));
-            builder.with_credentials(Arc::new(provider))
+            let provider = StaticCredentialProvider::new(aws(keys)?);
+            (builder.with_credentials(Arc::new(provider)), None)
+        }
+        Credentials::File { path, profile } => {
+            let file = KeyFile::new(path.clone(), profile.as_deref().unwrap_or("default"));
+            let provider = FromFile { file: Arc::new(file), form: aws };
+            let file: Arc<dyn Watched> = provider.file.clone();
+            (builder.with_credentials(Arc::new(provider)), Some(file))
         }
         // `object_store`'s own provider, with a client of its own: it speaks plain HTTP, whatever the store does.
         Credentials::InstanceMetadata => {
-            let store = builder.clone().build().map_err(super::invalid)?;
-            builder.with_credentials(Arc::clone(store.credentials()))
+            let store = builder.clone().build().map_err(invalid)?;
+            (builder.with_credentials(Arc::clone(store.credentials())), None)
         }
+        Credentials::AccountKey(_) | Credentials::Sas(_) => return Err(foreign("s3", "an access key")),
     })
 }
 
-/// Keys in the form that signs.
-fn credential(keys: Keys) -> AwsCredential {
-    AwsCredential {
+/// Tells `builder` how to sign for Azure.
+pub(super) fn sign_azure(
+    builder: MicrosoftAzureBuilder,
+    account: &str,
+    credentials: &Credentials,
+) -> Result<(MicrosoftAzureBuilder, Option<Arc<dyn Watched>>)> {
+    let given = |keys| azure(keys).map(|credential| Arc::new(StaticCredentialProvider::new(credential)));
+    match credentials {
+        // Without credentials it would look for the machine's identity.
+        Credentials::Anonymous => {
+            let nothing = StaticCredentialProvider::new(AzureCredential::SASToken(Vec::new()));
+            Ok((builder.with_skip_signature(true).with_credentials(Arc::new(nothing)), None))
+        }
+        Credentials::AccountKey(key) => {
+            Ok((builder.with_credentials(given(AzureKeys::AccountKey(key.clone()))?), None))
+        }
+        Credentials::Sas(token) => {
+            Ok((builder.with_credentials(given(AzureKeys::Sas(token.clone()))?), None))
+        }
+        Credentials::File { path, .. } => {
+            let provider = FromFile { file: Arc::new(KeyFile::new(path.clone(), account)), form: azure };
+            let file: Arc<dyn Watched> = provider.file.clone();
+            Ok((builder.with_credentials(Arc::new(provider)), Some(file)))
+        }
+        Credentials::InstanceMetadata => {
+            let own = builder.clone().with_http_connector(Tokens).with_retry(retries(1));
+            let store = own.build().map_err(invalid)?;
+            Ok((builder.with_credentials(Arc::clone(store.credentials())), None))
+        }
+        Credentials::Keys { .. } => Err(foreign("azure", "an account key or a SAS")),
+    }
+}
+
+/// Tells `builder` how to sign for Google.
+pub(super) fn sign_google(
+    builder: GoogleCloudStorageBuilder,
+    credentials: &Credentials,
+) -> Result<(GoogleCloudStorageBuilder, Option<Arc<dyn Watched>>)> {
+    match credentials {
+        // Writes are sent with an empty token all the same, which Google refuses.
+        Credentials::Anonymous => {
+            let nothing = StaticCredentialProvider::new(GcpCredential { bearer: String::new() });
+            Ok((builder.with_skip_signature(true).with_credentials(Arc::new(nothing)), None))
+        }
+        Credentials::File { path, .. } => {
+            let provider =
+                TokensFromFile { file: Arc::new(KeyFile::new(path.clone(), "")), made: Mutex::new(None) };
+            let file: Arc<dyn Watched> = provider.file.clone();
+            Ok((builder.with_credentials(Arc::new(provider)), Some(file)))
+        }
+        Credentials::InstanceMetadata => Ok((builder.with_credentials(Arc::new(Metadata::new()?)), None)),
+        Credentials::Keys { .. } | Credentials::AccountKey(_) | Credentials::Sas(_) => {
+            Err(foreign("gs", "a credentials file"))
+        }
+    }
+}
+
+/// The keys of `file` as they are now.
+async fn read<K: Keys>(file: &Arc<KeyFile<K>>) -> Result<K> {
+    if let Some(keys) = file.fresh() {
+        return keys;
+    }
+    let file = Arc::clone(file);
+    blocking(move || file.read()).await
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|_| Err(Error::new(Kind::Unavailable, "the upstream runtime has stopped")))
+}
+
+/// Notes for the running call that there is nothing to sign with.
+fn no_keys(error: Error) -> object_store::Error {
+    Seen::no_keys(error.to_string());
+    object_store::Error::Generic { store: "credentials", source: Box::new(error) }
+}
+
+fn aws(keys: AwsKeys) -> Result<AwsCredential> {
+    Ok(AwsCredential {
         key_id: keys.access_key_id,
         secret_key: keys.secret_access_key,
         token: keys.session_token,
+    })
+}
+
+fn azure(keys: AzureKeys) -> Result<AzureCredential> {
+    // What is wrong with a secret is not told by quoting it.
+    let wrong = |words: &'static str| Error::new(Kind::Denied, words);
+    match keys {
+        AzureKeys::AccountKey(key) => AzureAccessKey::try_new(&key)
+            .map(AzureCredential::AccessKey)
+            .map_err(|_| wrong("the account key is not base64: copy it whole")),
+        AzureKeys::Sas(token) => split_sas(&token).map(AzureCredential::SASToken).map_err(|_| {
+            wrong("the SAS is not name=value&name=value: copy it whole, without the URL before `?`")
+        }),
     }
+}
+
+/// Who makes tokens of `keys`: a service account signs them here, a person's are asked for.
+fn google(keys: &GoogleKeys, file: &KeyFile<GoogleKeys>) -> Result<Provider> {
+    // A bucket that nobody asks: only its credentials are taken.
+    let builder = GoogleCloudStorageBuilder::new()
+        .with_bucket_name("none")
+        .with_http_connector(Tokens)
+        .with_retry(retries(1));
+    let builder = match keys {
+        GoogleKeys::ServiceAccount(text) => builder.with_service_account_key(&**text),
+        // Read once more, by `object_store`, which takes these from a file only.
+        GoogleKeys::User(_) => builder.with_application_credentials(file.path().to_string_lossy()),
+    };
+    match builder.build() {
+        Ok(store) => Ok(Provider(Arc::clone(store.credentials()))),
+        Err(_) => Err(Error::new(
+            Kind::Denied,
+            format!(
+                "the credentials file {}: its private key can't be used: download it again",
+                file.path().display()
+            ),
+        )),
+    }
+}
+
+fn foreign(scheme: &str, wanted: &str) -> Error {
+    Error::invalid(format!("keys that an {scheme} upstream doesn't take: it takes {wanted}"))
 }

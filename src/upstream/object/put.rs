@@ -1,22 +1,21 @@
-//! Writing to S3: up to 8 MiB one PUT, above a multipart upload.
+//! Writing to a bucket: up to 8 MiB one PUT, above a multipart upload.
 //!
 //! A multipart upload is noted before its first part and aborted when it fails or its caller goes away; what a kill
 //! leaves is aborted by the next process (see [`super::super::uploads`]). Its condition is looked at before it
-//! begins and again before it is completed: `object_store` completes without conditions.
+//! begins and again before it is completed: `object_store` completes without conditions. Azure's have no id: there is
+//! nothing to note or to abort, and parts that nobody commits are gone after a week.
 
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use object_store::multipart::MultipartStore as _;
 use object_store::path::Path;
 use object_store::{
-    Attribute, Attributes, MultipartUpload, ObjectStore as _, PutMode, PutMultipartOptions, PutPayload,
-    UpdateVersion,
+    Attribute, Attributes, MultipartUpload, PutMode, PutMultipartOptions, PutPayload, UpdateVersion,
 };
 
 use super::super::uploads::Upload;
 use super::super::{Failure, Fault, Looked, PutDone, PutIf, PutOptions, Signal, Source};
-use super::{Call, PROBE, S3, Seen, in_time, quoted};
+use super::{BucketKind, Call, Objects, PROBE, Seen, in_time, quoted};
 use crate::key::ObjectName;
 
 /// Larger bodies go in parts of this size. S3 takes 10,000 of them: 78 GiB.
@@ -28,16 +27,19 @@ const BYTES_PER_SECOND_MIN: u64 = 64 << 10;
 /// An ETag that no object has: the probe's condition.
 const NO_ETAG: &str = "larder-no-such-etag";
 
+/// A generation that no object has: Google's are microseconds since 1970.
+const NO_GENERATION: &str = "1";
+
 /// A begun multipart upload. Dropped before its end, it is aborted in the background.
 struct Begun<'a> {
-    store: &'a S3,
+    store: &'a Objects,
     path: Path,
     upload: Option<Upload>,
 }
 
 /// See [`super::super::Upstream::put`].
 pub(super) async fn put(
-    store: &S3,
+    store: &Objects,
     name: &ObjectName,
     source: &dyn Source,
     options: &PutOptions,
@@ -51,46 +53,75 @@ pub(super) async fn put(
 
 /// Asks whether writes are allowed by one that can't be done: over a version that isn't there. A store that ignores
 /// the condition is left with an empty object by that name.
-pub(super) async fn probe(store: &S3, near: Option<&ObjectName>) -> Result<(), Fault> {
+pub(super) async fn probe(store: &Objects, near: Option<&ObjectName>) -> Result<(), Fault> {
     let folder = near.and_then(|near| near.as_str().split_once('/')).map(|(folder, _)| folder);
     let path = store.path(&folder.map_or_else(|| PROBE.to_owned(), |folder| format!("{folder}/{PROBE}")))?;
-    let impossible = PutIf::Matches(NO_ETAG.into());
-    match send(store, &path, PutPayload::new(), &impossible, &PutOptions::default()).await {
+    let impossible = match store.kind {
+        BucketKind::Google => of_generation(NO_GENERATION.into()),
+        BucketKind::S3 { .. } | BucketKind::Azure { .. } => of_etag(NO_ETAG),
+    };
+    match send(store, &path, PutPayload::new(), impossible, &PutOptions::default()).await {
         Ok(_) => Ok(()),
         Err(Fault { failure: Failure::Conflict, .. }) => Ok(()),
         // It knows no conditions, and said so: an empty object shows whether it takes one.
         Err(Fault { signal: Signal::Neutral, failure: Failure::State(_) }) => {
-            send(store, &path, PutPayload::new(), &PutIf::Always, &PutOptions::default()).await.map(drop)
+            send(store, &path, PutPayload::new(), PutMode::Overwrite, &PutOptions::default()).await.map(drop)
         }
         Err(fault) => Err(fault),
     }
 }
 
 async fn whole(
-    store: &S3,
+    store: &Objects,
     name: &ObjectName,
     source: &dyn Source,
     options: &PutOptions,
 ) -> Result<PutDone, Fault> {
     let path = store.path(name.as_str())?;
+    let mode = match &options.condition {
+        PutIf::Always => PutMode::Overwrite,
+        PutIf::Absent => PutMode::Create,
+        PutIf::Matches(etag) => match store.kind {
+            BucketKind::Google => of_generation(generation(store, &path, etag).await?),
+            BucketKind::S3 { .. } | BucketKind::Azure { .. } => of_etag(etag),
+        },
+    };
     let _room = store.spawner.buffer(source.len()).await;
     let payload = read(source, 0, source.len()).await?;
-    send(store, &path, payload, &options.condition, options).await
+    send(store, &path, payload, mode, options).await
+}
+
+fn of_etag(etag: &str) -> PutMode {
+    PutMode::Update(UpdateVersion { e_tag: Some(quoted(etag)), version: None })
+}
+
+fn of_generation(generation: String) -> PutMode {
+    PutMode::Update(UpdateVersion { e_tag: None, version: Some(generation) })
+}
+
+/// The generation whose ETag this is, which must be there now. Who overwrites it meanwhile makes another.
+async fn generation(store: &Objects, path: &Path, etag: &str) -> Result<String, Fault> {
+    let seen = Seen::default();
+    let head = object_store::GetOptions { head: true, ..object_store::GetOptions::default() };
+    match seen.watch(in_time(store.stall, "HEAD", store.reads.get_opts(path, head))).await? {
+        Ok(got) if got.meta.e_tag.as_deref().map(|etag| etag.trim_matches('"')) == Some(etag) => {
+            got.meta.version.ok_or_else(|| Fault::state(Signal::Fault, "an object without a generation"))
+        }
+        Ok(_) => Err(Failure::Conflict.into()),
+        Err(_) if seen.answer().is_some_and(|answer| answer.is_absent()) => Err(Failure::Conflict.into()),
+        Err(error) => Err(seen.fault(Call::Put, &error)),
+    }
 }
 
 /// One PUT.
 async fn send(
-    store: &S3,
+    store: &Objects,
     path: &Path,
     payload: PutPayload,
-    condition: &PutIf,
+    mode: PutMode,
     options: &PutOptions,
 ) -> Result<PutDone, Fault> {
-    let mode = match condition {
-        PutIf::Always => PutMode::Overwrite,
-        PutIf::Absent => PutMode::Create,
-        PutIf::Matches(etag) => PutMode::Update(UpdateVersion { e_tag: Some(quoted(etag)), version: None }),
-    };
+    let (is_conditional, is_update) = (mode != PutMode::Overwrite, matches!(mode, PutMode::Update(_)));
     let deadline = allowed(store.stall, payload.content_length() as u64);
     let put = object_store::PutOptions { mode, attributes: attributes(options), ..Default::default() };
     let seen = Seen::default();
@@ -102,15 +133,17 @@ async fn send(
             Ok(PutDone { etag: answer.meta.etag, server_date: answer.meta.server_date })
         }
         Err(error) => Err(match answer.status {
-            409 | 412 if answer.own && *condition != PutIf::Always => Failure::Conflict.into(),
-            404 if answer.is_absent() && matches!(condition, PutIf::Matches(_)) => Failure::Conflict.into(),
+            409 | 412 if answer.own && is_conditional && !answer.is_about_bucket() => {
+                Failure::Conflict.into()
+            }
+            404 if answer.is_absent() && is_update => Failure::Conflict.into(),
             _ => seen.fault(Call::Put, &error),
         }),
     }
 }
 
 async fn in_parts(
-    store: &S3,
+    store: &Objects,
     name: &ObjectName,
     source: &dyn Source,
     options: &PutOptions,
@@ -138,7 +171,7 @@ async fn in_parts(
 }
 
 /// Whether the condition of a write holds now.
-async fn check(store: &S3, name: &ObjectName, condition: &PutIf) -> Result<(), Fault> {
+async fn check(store: &Objects, name: &ObjectName, condition: &PutIf) -> Result<(), Fault> {
     if *condition == PutIf::Always {
         return Ok(());
     }
@@ -152,7 +185,7 @@ async fn check(store: &S3, name: &ObjectName, condition: &PutIf) -> Result<(), F
 }
 
 async fn begin<'a>(
-    store: &'a S3,
+    store: &'a Objects,
     name: &ObjectName,
     options: &PutOptions,
 ) -> Result<(Box<dyn MultipartUpload>, Begun<'a>), Fault> {
@@ -175,7 +208,11 @@ async fn begin<'a>(
     Ok((upload, Begun { store, path, upload: noted }))
 }
 
-async fn send_parts(store: &S3, upload: &mut dyn MultipartUpload, source: &dyn Source) -> Result<(), Fault> {
+async fn send_parts(
+    store: &Objects,
+    upload: &mut dyn MultipartUpload,
+    source: &dyn Source,
+) -> Result<(), Fault> {
     let mut start = 0;
     while start < source.len() {
         let end = source.len().min(start + PART_BYTES);
@@ -190,7 +227,7 @@ async fn send_parts(store: &S3, upload: &mut dyn MultipartUpload, source: &dyn S
     Ok(())
 }
 
-async fn complete(store: &S3, upload: &mut dyn MultipartUpload, len: u64) -> Result<PutDone, Fault> {
+async fn complete(store: &Objects, upload: &mut dyn MultipartUpload, len: u64) -> Result<PutDone, Fault> {
     let seen = Seen::default();
     // Stores put the parts together before they answer.
     let deadline = allowed(store.stall, len / 16);

@@ -101,6 +101,11 @@ impl Seen {
         Self::note(Sight::NoKeys(words));
     }
 
+    /// The running call could not be asked, or was not answered.
+    pub(super) fn broken(host: &str, error: &HttpError) {
+        Self::note(broken(host, error));
+    }
+
     fn note(sight: Sight) {
         // Outside of a call nobody looks: a body that is read to its end later.
         let _ = SEEN.try_with(|seen| *seen.0.lock() = sight);
@@ -144,7 +149,7 @@ impl Service {
         let response = match self.client()?.execute(request).await {
             Ok(response) => response,
             Err(e) => {
-                Seen::note(broken(&host, &e));
+                Seen::broken(&host, &e);
                 return Err(e);
             }
         };
@@ -158,7 +163,7 @@ impl Service {
             return if own { Ok(response) } else { Err(HttpError::new(HttpErrorKind::Unknown, NotTheStore)) };
         }
         let (parts, body) = response.into_parts();
-        let body = read(body).await.inspect_err(|e| Seen::note(broken(&host, e)))?;
+        let body = read(body).await.inspect_err(|e| Seen::broken(&host, e))?;
         let id = begins_upload.then(|| element(&String::from_utf8_lossy(&body), "UploadId")).flatten();
         answer.own |= id.is_some();
         Seen::note(Sight::Answer(Box::new(answer.with_error(&body)), id));
@@ -201,7 +206,8 @@ impl fmt::Display for NotTheStore {
 
 impl std::error::Error for NotTheStore {}
 
-async fn read(body: HttpResponseBody) -> Result<Bytes, HttpError> {
+/// An answer that matters for its words; what is far too long for one is cut.
+pub(super) async fn read(body: HttpResponseBody) -> Result<Bytes, HttpError> {
     let mut stream = body.bytes_stream();
     let mut bytes = BytesMut::new();
     while let Some(piece) = stream.next().await {

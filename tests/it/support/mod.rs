@@ -4,8 +4,10 @@
 //! Nothing here knows what a test expects. Every server takes a free loopback port and a temporary folder and ends
 //! with the value that stands for it, also when a test panics.
 
+pub(crate) mod azurite;
 pub(crate) mod daemon;
 pub(crate) mod fault;
+pub(crate) mod gcs;
 pub(crate) mod http;
 pub(crate) mod process;
 pub(crate) mod proxy;
@@ -118,4 +120,28 @@ pub(crate) fn say(line: &str) {
 pub(crate) fn sha256(bytes: &[u8]) -> String {
     use sha2::Digest;
     sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// `bytes` in padded base64.
+pub(crate) fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for chunk in bytes.chunks(3) {
+        let held = chunk.iter().fold(0_usize, |held, byte| held << 8 | usize::from(*byte))
+            << (8 * (3 - chunk.len()));
+        for at in 0..4 {
+            let digit = DIGITS[held >> (18 - 6 * at) & 63];
+            text.push(if at <= chunk.len() { char::from(digit) } else { '=' });
+        }
+    }
+    text
+}
+
+/// Replaces the file at `path` in one step by one that nobody else can read.
+pub(crate) fn write_secret(path: &std::path::Path, text: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    let new = path.with_extension("new");
+    std::fs::write(&new, text).expect("a temporary file");
+    std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o600)).expect("our own file");
+    std::fs::rename(&new, path).expect("our own file");
 }

@@ -116,12 +116,8 @@ impl Keys {
 
     /// Writes them as a shared-credentials file that nobody else can read, in one step.
     pub(crate) fn write(&self, path: &Path) {
-        use std::os::unix::fs::PermissionsExt;
-        let new = path.with_extension("new");
         let text =
             format!("[default]\naws_access_key_id = {}\naws_secret_access_key = {}\n", self.id, self.secret);
-        std::fs::write(&new, text).expect("a temporary file");
-        std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o600)).expect("our own file");
-        std::fs::rename(&new, path).expect("our own file");
+        super::write_secret(path, &text);
     }
 }

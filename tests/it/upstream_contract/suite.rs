@@ -3,22 +3,24 @@
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::join_all;
-use larder::upstream::{Failure, GetOptions, Got, Looked, PutIf, PutOptions, Remote, Word};
+use larder::upstream::{Credentials, Failure, GetOptions, Got, Looked, PutIf, PutOptions, Remote, Word};
 use tempfile::TempDir;
 
 use super::{
-    Bytewise, World, attrs, bytes, credentials, get, is_absent, is_not_found, name, put, put_if, put_with,
-    there,
+    Bytewise, World, attrs, bytes, credentials, file, get, is_absent, is_not_found, name, put, put_if,
+    put_with, there,
 };
-use crate::support::Rng;
+use crate::support::azurite::{self, Azurite};
+use crate::support::gcs::{self, Gcs, Role};
 use crate::support::weed::{self, Keys, Weed};
+use crate::support::{Rng, write_secret};
 
 #[test]
 fn a_folder_keeps_the_contract() {
     let folder = TempDir::new().unwrap();
     let world = World::new();
     let url = format!("file://{}", folder.path().display());
-    let remote = world.remote(&url, larder::upstream::Credentials::Anonymous);
+    let remote = world.remote(&url, Credentials::Anonymous);
     world.run(keeps_the_contract(&remote));
     assert!(
         std::fs::read_dir(folder.path().join(".larder/tmp")).unwrap().next().is_none(),
@@ -35,6 +37,33 @@ fn s3_keeps_the_contract() {
     for prefix in ["", "some/where"] {
         let remote = world.remote(&weed::url(weed.addr(), prefix), credentials(&keys));
         world.run(keeps_the_contract(&remote));
+    }
+}
+
+#[test]
+fn azure_keeps_the_contract() {
+    let azurite = Azurite::start("one");
+    let world = World::new();
+    for (prefix, keys) in [
+        ("", Credentials::AccountKey(azurite::key("one"))),
+        ("some/where", Credentials::Sas(azurite::sas("one", "rwdlac", "2099-01-01T00:00:00Z"))),
+    ] {
+        let remote = world.remote(&azurite::url(azurite.addr(), prefix), keys);
+        world.run(keeps_the_contract(&remote));
+    }
+}
+
+#[test]
+fn google_keeps_the_contract() {
+    let gcs = Gcs::start(&[("ci@team", Role::Writer)]);
+    let folder = TempDir::new().unwrap();
+    let keys = folder.path().join("key.json");
+    write_secret(&keys, &gcs::key_file("ci@team"));
+    let world = World::new();
+    for prefix in ["", "some/where"] {
+        let remote = world.remote(&gcs::url(gcs.addr(), prefix), file(&keys));
+        world.run(keeps_the_contract(&remote));
+        assert_eq!(gcs.uploads(), 0, "what failed was aborted");
     }
 }
 
@@ -217,6 +246,8 @@ async fn listing_is_in_order(remote: &Remote) {
     assert_eq!(list("list/", None, 2).await, &all[..2]);
     assert_eq!(list("list/", Some(all[0]), 2).await, &all[1..3]);
     assert_eq!(list("list/a", None, 100).await, &all[..3]);
+    assert_eq!(list("list/a0", None, 100).await, &all[2..3], "a whole name is a prefix too");
+    assert_eq!(list("list/a0", Some("list/a0"), 100).await, Vec::<String>::new());
     assert_eq!(list("list/none", None, 100).await, Vec::<String>::new());
     assert_eq!(list("list/", Some("list/zz"), 100).await, Vec::<String>::new());
 }

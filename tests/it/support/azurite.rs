@@ -1,0 +1,83 @@
+//! Azurite as the container: Azure's own emulator, which checks signatures, conditions and shared access signatures.
+
+use std::net::SocketAddr;
+use std::process::Command;
+
+use sha2::{Digest, Sha256};
+use tempfile::TempDir;
+
+use super::http::{Payload, Request};
+use super::process::Process;
+use super::wire::Addr;
+use super::{PATIENCE, base64, free_addr, tool, until};
+
+/// One account with one container, on a port of its own.
+pub(crate) struct Azurite {
+    addr: SocketAddr,
+    _process: Process,
+    _folder: TempDir,
+}
+
+/// The account that every emulator here has.
+pub(crate) const ACCOUNT: &str = "acme";
+
+/// The container in it.
+pub(crate) const CONTAINER: &str = "team";
+
+// === impl Azurite ===
+
+impl Azurite {
+    /// An empty container in an account whose key is made of `secret`.
+    pub(crate) fn start(secret: &str) -> Self {
+        let folder = TempDir::new().expect("a temporary folder");
+        let addr = free_addr();
+        let mut command = Command::new(tool("azurite"));
+        command
+            .current_dir(folder.path())
+            .env("HOME", folder.path())
+            .env("AZURITE_ACCOUNTS", format!("{ACCOUNT}:{}", key(secret)))
+            .args(["--silent", "--skipApiVersionCheck", "--disableTelemetry", "--blobHost", "127.0.0.1"])
+            .args(["--blobPort", &addr.port().to_string()])
+            .arg("--location")
+            .arg(folder.path().join("data"));
+        let process = Process::spawn(&mut command, &folder.path().join("azurite.log"));
+        let to = Addr::Tcp(addr);
+        until("azurite answers", PATIENCE, || Request::get(format!("/{ACCOUNT}")).send(&to).is_ok());
+        let sas = sas(secret, "rwdlac", "2099-01-01T00:00:00Z");
+        let container = format!("/{ACCOUNT}/{CONTAINER}?restype=container&{sas}");
+        let made = Request::new("PUT", container).payload(Payload::Sized(Vec::new())).send(&to);
+        assert_eq!(made.expect("an answer").status(), 201, "the container is made");
+        Self { addr, _process: process, _folder: folder }
+    }
+
+    pub(crate) fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+}
+
+/// The upstream URL of the container, or of a part of it, behind `addr`.
+pub(crate) fn url(addr: SocketAddr, prefix: &str) -> String {
+    let slash = if prefix.is_empty() { "" } else { "/" };
+    format!("azure://{CONTAINER}{slash}{prefix}?account={ACCOUNT}&endpoint=http://{addr}/{ACCOUNT}")
+}
+
+/// An account key.
+pub(crate) fn key(secret: &str) -> String {
+    base64(secret.as_bytes())
+}
+
+/// A shared access signature of the whole account, with `rights` such as `rl`, until `end`.
+pub(crate) fn sas(secret: &str, rights: &str, end: &str) -> String {
+    let version = "2018-11-09";
+    let signed = format!("{ACCOUNT}\n{rights}\nb\nsco\n\n{end}\n\n\n{version}\n");
+    let signature = base64(&hmac_sha256(secret.as_bytes(), signed.as_bytes()));
+    let escaped = signature.replace('+', "%2B").replace('/', "%2F").replace('=', "%3D");
+    format!("sv={version}&ss=b&srt=sco&sp={rights}&se={}&sig={escaped}", end.replace(':', "%3A"))
+}
+
+/// For keys of up to 64 bytes.
+fn hmac_sha256(key: &[u8], message: &[u8]) -> Vec<u8> {
+    let pad = |with: u8| (0..64).map(|at| key.get(at).copied().unwrap_or(0) ^ with).collect::<Vec<u8>>();
+    let inner = Sha256::new().chain_update(pad(0x36)).chain_update(message).finalize();
+    Sha256::new().chain_update(pad(0x5c)).chain_update(inner).finalize().to_vec()
+}
