@@ -9,6 +9,7 @@ mod admin;
 mod clocks;
 mod connection;
 mod dispatch;
+mod frontends;
 mod guard;
 mod identity;
 mod listen;
@@ -31,7 +32,8 @@ pub use tokens::Tokens;
 
 use admin::Admin;
 use clocks::{Order, Registry};
-use dispatch::{Door, Frontends};
+use dispatch::Door;
+use frontends::Frontends;
 use listen::Listener;
 
 use crate::cache::Cache;
