@@ -4,7 +4,7 @@
 //! name again, and nobody can build a bad one: [`Name`], [`Namespace`] and [`ObjectName`] have one constructor each.
 //!
 //! ```text
-//! Scope { owner, namespace, upstream }  +  Key::Content(digest)            one entry for all namespaces of an owner
+//! Scope { owner, namespace, … }         +  Key::Content(digest)            one entry for all namespaces of an owner
 //!                                       |  Key::Named { space, name }      namespace and owner are part of the key
 //!        -> canonical bytes (kept in the record, compared on every read)  -> EntryId, 128 bits (index, file names)
 //!        -> ObjectName (upstream; frozen by golden tests)
@@ -12,6 +12,7 @@
 
 mod object;
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,6 +48,31 @@ pub struct Scope {
     pub namespace: Namespace,
     /// The upstream of this route; `None` for a purely local one.
     pub upstream: Option<UpstreamId>,
+    /// What the namespace sets for itself.
+    pub policy: Policy,
+}
+
+/// What a namespace may set for itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Policy {
+    /// `max_age`: how long a copy under a name that may change counts as fresh; `None` for what its protocol says.
+    pub max_age: Option<Duration>,
+    /// `digest`: what a digest is of whose function nobody names.
+    pub digest: Function,
+    /// `prefetch`: which links of an answered entry are brought here behind.
+    pub prefetch: Prefetch,
+}
+
+/// Which links of an answered entry are brought here behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Prefetch {
+    /// Up to `prefetch_entry_max` each and `prefetch_max` in all.
+    #[default]
+    Small,
+    /// Every one.
+    All,
+    /// None.
+    Off,
 }
 
 /// How the bytes under a name may change.
@@ -189,6 +215,13 @@ fn check_segment(segment: &str, is_first: bool) -> Result<()> {
         return Err(Error::invalid("a namespace can't have a dot segment"));
     }
     Ok(())
+}
+
+/// So that a map of namespaces is asked for a part of a path as it is.
+impl Borrow<str> for Namespace {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
 }
 
 // === impl Name ===
@@ -348,7 +381,12 @@ mod tests {
         Space::new("blob", Naming::Mutable { max_age: Duration::from_secs(60) }, Layout::Namespaced);
 
     fn scope(namespace: &str) -> Scope {
-        Scope { owner: Owner(1000), namespace: Namespace::parse(namespace).expect("valid"), upstream: None }
+        Scope {
+            owner: Owner(1000),
+            namespace: Namespace::parse(namespace).expect("valid"),
+            upstream: None,
+            policy: Policy::default(),
+        }
     }
 
     #[test]

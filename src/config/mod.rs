@@ -21,6 +21,7 @@ mod folders;
 mod keys;
 mod layers;
 mod listeners;
+mod namespaces;
 mod near;
 mod place;
 mod routes;
@@ -44,7 +45,7 @@ pub use schema::schema;
 pub use upstream::{Keys, Upstream};
 pub(crate) use value::parse_duration;
 
-use crate::server::{Endpoint, Tokens};
+use crate::server::{Tokens, Wanted};
 use keys::TOP;
 use routes::Router;
 use section::Said;
@@ -58,7 +59,7 @@ pub struct Config {
     /// Where things lie.
     pub folders: Folders,
     /// Where clients connect; empty for the defaults.
-    pub listen: Vec<Endpoint>,
+    pub listen: Vec<Wanted>,
     /// The shared stores, and who goes to which.
     pub routes: Routes,
     /// Names besides loopback that a `Host` may have.

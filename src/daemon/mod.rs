@@ -52,9 +52,7 @@ async fn serve(config: Config, descriptors: u64) -> Result<()> {
     let mut terminate = watch(SignalKind::terminate())?;
     let mut interrupt = watch(SignalKind::interrupt())?;
 
-    let wanted: Vec<Wanted> =
-        config.listen.iter().map(|endpoint| Wanted { endpoint: endpoint.clone(), optional: false }).collect();
-    let bound = Bound::bind(&wanted, &default_endpoints(), &config.folders.socket)?;
+    let bound = Bound::bind(&config.listen, &default_endpoints(), &config.folders.socket)?;
     for endpoint in bound.endpoints() {
         tracing::info!("listening on {endpoint}");
     }
@@ -86,7 +84,8 @@ async fn serve(config: Config, descriptors: u64) -> Result<()> {
 
 /// Loopback of both families. Machines without IPv6 do without the second.
 fn default_endpoints() -> [Wanted; 2] {
-    let tcp = |address: SocketAddr, optional| Wanted { endpoint: Endpoint::Tcp(address), optional };
+    let tcp =
+        |address: SocketAddr, optional| Wanted { endpoint: Endpoint::Tcp(address), optional, only: None };
     [tcp((Ipv4Addr::LOCALHOST, PORT).into(), false), tcp((Ipv6Addr::LOCALHOST, PORT).into(), true)]
 }
 
@@ -108,7 +107,10 @@ fn server_settings(config: &Config, descriptors: u64) -> server::Settings {
         allow_hosts: config.allow_hosts.clone(),
         users: config.users.clone(),
         tokens: config.tokens.clone(),
-        routes: server::Routes::new(config.routes.default, config.routes.namespaces.clone()),
+        routes: server::Routes::new(
+            server::Route { upstream: config.routes.default, ..Default::default() },
+            config.routes.namespaces.iter().cloned(),
+        ),
         ..server::Settings::default()
     }
 }

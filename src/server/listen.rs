@@ -13,6 +13,7 @@ use std::str::FromStr;
 
 use tokio::net::{TcpListener, TcpSocket, UnixListener};
 
+use super::frontends::Protocol;
 use super::identity;
 use super::wire::Socket;
 use crate::error::{Error, Kind, Result};
@@ -36,6 +37,8 @@ pub struct Wanted {
     pub endpoint: Endpoint,
     /// Failing to bind it is a warning: `[::1]` on machines without IPv6.
     pub optional: bool,
+    /// One protocol alone, which has the root there.
+    pub only: Option<Protocol>,
 }
 
 /// A bound socket.
@@ -44,6 +47,7 @@ pub(super) struct Listener {
     pub(super) endpoint: Endpoint,
     /// The socket of the command line: it also answers what only the owner may ask.
     pub(super) admin: bool,
+    pub(super) only: Option<Protocol>,
     accept: Accept,
     /// We made the socket file, and remove it.
     owned: bool,
@@ -134,11 +138,15 @@ impl Bound {
             }
         }
         for wanted in wanted {
-            if listeners.iter().any(|listener| listener.endpoint == wanted.endpoint) {
+            if let Some(adopted) = listeners.iter_mut().find(|one| one.endpoint == wanted.endpoint) {
+                adopted.only = wanted.only;
                 continue;
             }
             match Listener::bind(&wanted.endpoint) {
-                Ok(listener) => listeners.push(listener),
+                Ok(mut listener) => {
+                    listener.only = wanted.only;
+                    listeners.push(listener);
+                }
                 Err(error) if wanted.optional => tracing::warn!("going on without it: {error}"),
                 Err(error) => return Err(error),
             }
@@ -179,14 +187,14 @@ fn adopt(handed: &mut listenfd::ListenFd, index: usize) -> Result<Listener> {
             .parse()
             .map_err(|words| Error::new(Kind::Denied, format!("adopt inherited socket {index}: {words}")))?;
         let accept = Accept::Tcp(TcpListener::from_std(listener).map_err(refuse)?);
-        return Ok(Listener { endpoint, admin: false, accept, owned: false });
+        return Ok(Listener { endpoint, admin: false, only: None, accept, owned: false });
     }
     let listener = handed.take_unix_listener(index).map_err(refuse)?.expect("not taken before");
     listener.set_nonblocking(true).map_err(refuse)?;
     let address = listener.local_addr().map_err(refuse)?;
     let path = address.as_pathname().map_or_else(|| PathBuf::from("(unnamed)"), Path::to_path_buf);
     let accept = Accept::Unix(UnixListener::from_std(listener).map_err(refuse)?);
-    Ok(Listener { endpoint: Endpoint::Unix(path), admin: false, accept, owned: false })
+    Ok(Listener { endpoint: Endpoint::Unix(path), admin: false, only: None, accept, owned: false })
 }
 
 // === impl Listener ===
@@ -251,6 +259,7 @@ fn bind_tcp(address: SocketAddr) -> Result<Listener> {
     Ok(Listener {
         endpoint: Endpoint::Tcp(address),
         admin: false,
+        only: None,
         accept: Accept::Tcp(listener),
         owned: false,
     })
@@ -275,6 +284,7 @@ fn bind_unix(path: &Path) -> Result<Listener> {
     Ok(Listener {
         endpoint: Endpoint::Unix(path.to_path_buf()),
         admin: false,
+        only: None,
         accept: Accept::Unix(listener),
         owned: true,
     })
@@ -325,7 +335,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("binds");
         let endpoint = Endpoint::Tcp(taken.local_addr().expect("bound"));
-        let wanted = |optional| [Wanted { endpoint: endpoint.clone(), optional }];
+        let wanted = |optional| [Wanted { endpoint: endpoint.clone(), optional, only: None }];
         let admin = folder.path().join("larder.sock");
         let error = Bound::bind(&wanted(false), &[], &admin).expect_err("taken");
         assert!(error.to_string().contains("--listen"), "{error}");
