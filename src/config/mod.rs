@@ -42,9 +42,10 @@ pub use keys::keys;
 pub use place::Problem;
 pub use routes::{Place, Routes};
 pub use schema::schema;
-pub use upstream::{Keys, Upstream};
+pub use upstream::Upstream;
 pub(crate) use value::parse_duration;
 
+use crate::logging;
 use crate::server::{Tokens, Wanted};
 use keys::TOP;
 use routes::Router;
@@ -71,7 +72,7 @@ pub struct Config {
     /// What an acknowledged PUT survives.
     pub durability: Durability,
     /// How logs look.
-    pub log_format: LogFormat,
+    pub log_format: logging::Format,
     /// What is logged.
     pub log_filter: String,
     /// `entry_max`: bytes of one entry.
@@ -88,16 +89,6 @@ pub enum Durability {
     Process,
     /// Loss of power.
     Power,
-}
-
-/// How a line of the log looks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum LogFormat {
-    /// For people.
-    #[default]
-    Text,
-    /// One JSON object.
-    Json,
 }
 
 /// `entry_max` unless the disk is too small for it.
@@ -139,7 +130,7 @@ impl Config {
                 Problem::new(top.source_of(said), key, words)
             },
         ));
-        if let Err(words) = crate::daemon::check_filter(&wishes.log_filter) {
+        if let Err(words) = logging::check(&wishes.log_filter) {
             problems.push(top.problem("log.filter", words));
         }
         let tokens = match &wishes.tokens {

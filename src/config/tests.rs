@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::*;
 use crate::digest::Function;
 use crate::key::{Policy, Prefetch};
+use crate::upstream::Credentials;
 
 /// Loads a file with `text`; problems without the file's folder.
 fn load_with(text: &str, flags: Flags, environment: &Environment) -> Result<Config, Vec<String>> {
@@ -156,7 +157,10 @@ fn what_is_said_beside_a_url_is_an_option_of_it() {
     );
     let upstream = &config.routes.places[0].upstream;
     assert_eq!(upstream.url, "s3://b?region=eu");
-    assert_eq!(upstream.keys, Keys::File { path: "/etc/k y".into(), profile: Some("ci".into()) });
+    assert_eq!(
+        upstream.credentials,
+        Credentials::File { path: "/etc/k y".into(), profile: Some("ci".into()) }
+    );
     assert!(!upstream.read_only);
 }
 

@@ -7,7 +7,6 @@
 //! Killed at any point, nothing that was queued is lost; so no step here saves anything that the stores have not.
 
 mod folder;
-mod log;
 mod parts;
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -18,10 +17,10 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{Config, PORT};
 use crate::error::{Error, Kind, Result};
+use crate::logging;
 use crate::protocol::{self, Context};
 use crate::server::{self, Bound, Endpoint, Limits, Server, Wanted};
 use folder::Locked;
-pub(crate) use log::check_filter;
 
 /// Uploads that run are begun again after the next start; nothing is gained by a long wait for them.
 const UPSTREAM_GRACE: Duration = Duration::from_secs(2);
@@ -31,7 +30,7 @@ const UPSTREAM_GRACE: Duration = Duration::from_secs(2);
 /// # Errors
 /// What kept it from starting, in words for who started it.
 pub fn run(config: Config) -> Result<()> {
-    log::begin(config.log_format, &config.log_filter)?;
+    logging::begin(config.log_format, &config.log_filter)?;
     let descriptors = raise_descriptors();
     let _state = Locked::take(&config.folders.state)?;
     let _cache = Locked::take(&config.folders.cache)?;

@@ -15,10 +15,11 @@ use tokio_util::task::TaskTracker;
 
 use super::access::{Answer, Ticket, Uploading};
 use super::clocks::{Activity, Admitted, Order};
-use super::dispatch::{self, Door, Visit};
+use super::dispatch::{self, Door};
 use super::frontends::Protocol;
 use super::identity::Caller;
 use super::listen::Gate;
+use super::visit::Visit;
 use super::wire::{Socket, Version, Wire};
 
 /// One read of an upload takes at most this, and a head over it is 431.

@@ -3,7 +3,6 @@
 //! What can't be a path of anyone is refused here, in the words of the frontend that it would have been for.
 
 use std::future::Future;
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{self, Poll};
@@ -19,6 +18,7 @@ use super::identity::{Access, Caller};
 use super::listen::Gate;
 use super::path::with_segments;
 use super::tokens::Tokens;
+use super::visit::Visit;
 use super::wire::Socket;
 use crate::protocol::http::{self, Answer, Reply, Upload};
 
@@ -36,18 +36,6 @@ pub(super) struct Door {
     pub(super) tokens: Tokens,
     pub(super) admin: Arc<Admin>,
     pub(super) frontends: Arc<Frontends>,
-}
-
-/// Who is at the other end of a connection, and by which socket.
-#[derive(Debug)]
-pub(super) struct Visit {
-    pub(super) caller: Caller,
-    pub(super) unix: bool,
-    /// The address that it came to.
-    pub(super) local: Option<IpAddr>,
-    pub(super) gate: Gate,
-    /// The one protocol that the listener is for.
-    pub(super) only: Option<Protocol>,
 }
 
 /// An answer in the making.

@@ -9,8 +9,8 @@ use std::net::IpAddr;
 use hyper::header::{HOST, HeaderName, HeaderValue, ORIGIN};
 use hyper::{HeaderMap, Uri, Version};
 
-use super::dispatch::Visit;
 use super::listen::Gate;
+use super::visit::Visit;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 

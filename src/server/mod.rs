@@ -16,6 +16,7 @@ mod listen;
 mod path;
 mod routes;
 mod tokens;
+mod visit;
 mod wire;
 
 use std::io;
