@@ -59,8 +59,10 @@ pub const PORT: u16 = 5273;
 pub struct Config {
     /// Where things lie.
     pub folders: Folders,
-    /// Where clients connect; empty for the defaults.
+    /// Where clients connect.
     pub listen: Vec<Wanted>,
+    /// Whether they connect at the defaults, too: where `listen` doesn't say otherwise.
+    pub listen_default: bool,
     /// The shared stores, and who goes to which.
     pub routes: Routes,
     /// Names besides loopback that a `Host` may have.
@@ -147,6 +149,7 @@ impl Config {
         Some(Self {
             folders,
             listen,
+            listen_default: wishes.listen.is_empty(),
             routes,
             allow_hosts: wishes.allow_hosts,
             users: wishes.users,

@@ -144,6 +144,9 @@ fn a_listener_may_be_for_one_protocol_alone() {
         right("listen = [\"127.0.0.1:1\"]\n[[listeners]]\naddress = \"127.0.0.1:2\"\nonly = \"gradle\"\n");
     let only: Vec<_> = config.listen.iter().map(|wanted| wanted.only.map(|only| only.name())).collect();
     assert_eq!(only, [None, Some("gradle")]);
+    assert!(!config.listen_default, "`listen` replaces the defaults");
+    let config = right("[[listeners]]\naddress = \"127.0.0.1:2\"\n");
+    assert!(config.listen_default, "listeners of the other kind come on top");
     for name in listeners::ONLY {
         assert!(crate::server::Protocol::named(name).is_some(), "{name}");
     }

@@ -51,7 +51,9 @@ async fn serve(config: Config, descriptors: u64) -> Result<()> {
     let mut terminate = watch(SignalKind::terminate())?;
     let mut interrupt = watch(SignalKind::interrupt())?;
 
-    let bound = Bound::bind(&config.listen, &default_endpoints(), &config.folders.socket)?;
+    let defaults = default_endpoints();
+    let defaults = if config.listen_default { &defaults[..] } else { &[] };
+    let bound = Bound::bind(&config.listen, defaults, &config.folders.socket)?;
     for endpoint in bound.endpoints() {
         tracing::info!("listening on {endpoint}");
     }

@@ -96,6 +96,17 @@ impl FromStr for Endpoint {
 }
 
 impl Endpoint {
+    /// Whether who listens here has that endpoint, too: the same, or all addresses of its port.
+    fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Tcp(own), Self::Tcp(other)) => {
+                let is_all = own.ip().is_unspecified() && (own.is_ipv6() || other.is_ipv4());
+                own == other || (own.port() == other.port() && is_all)
+            }
+            _ => self == other,
+        }
+    }
+
     /// Whether only this machine reaches it.
     pub fn is_private(&self) -> bool {
         match self {
@@ -117,15 +128,16 @@ impl fmt::Display for Endpoint {
 // === impl Bound ===
 
 impl Bound {
-    /// Adopts the sockets that a service manager handed over, and binds the others that are wanted and `admin`.
-    ///
-    /// Where sockets were handed over, only what is not `optional` of the rest is bound: the defaults step back.
+    /// Adopts the sockets that a service manager handed over, and binds the others that are wanted and `admin`; the
+    /// `defaults` only where none was handed over.
     ///
     /// # Errors
     /// `Unavailable` with the words for the person who started the daemon.
     pub fn bind(wanted: &[Wanted], defaults: &[Wanted], admin: &Path) -> Result<Self> {
         let mut listeners = inherited()?;
-        let wanted = if wanted.is_empty() && listeners.is_empty() { defaults } else { wanted };
+        let defaults = if listeners.is_empty() { defaults } else { &[] };
+        let is_taken = |default: &Wanted| wanted.iter().any(|other| other.endpoint.covers(&default.endpoint));
+        let defaults = defaults.iter().filter(|default| !is_taken(default));
         let admin = Endpoint::Unix(admin.to_path_buf());
         for listener in &mut listeners {
             listener.admin = listener.endpoint == admin;
@@ -137,7 +149,7 @@ impl Bound {
                 return Err(Error::new(Kind::Denied, words));
             }
         }
-        for wanted in wanted {
+        for wanted in wanted.iter().chain(defaults) {
             if let Some(adopted) = listeners.iter_mut().find(|one| one.endpoint == wanted.endpoint) {
                 adopted.only = wanted.only;
                 continue;
@@ -311,6 +323,31 @@ mod tests {
             let words = bad.parse::<Endpoint>().expect_err(bad);
             assert!(words.contains(word), "{words}");
         }
+    }
+
+    #[test]
+    fn all_addresses_of_a_port_cover_each() {
+        let endpoint = |text: &str| text.parse::<Endpoint>().expect(text);
+        let loopback = [endpoint("127.0.0.1:1"), endpoint("[::1]:1")];
+        for (text, covered) in [
+            ("127.0.0.1:1", [true, false]),
+            ("0.0.0.0:1", [true, false]),
+            ("[::]:1", [true, true]),
+            ("0.0.0.0:2", [false, false]),
+            ("unix:/x", [false, false]),
+        ] {
+            assert_eq!(loopback.clone().map(|one| endpoint(text).covers(&one)), covered, "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_wanted_comes_on_top_of_the_defaults() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let wanted = |endpoint| Wanted { endpoint, optional: false, only: None };
+        let own = [wanted(Endpoint::Unix(folder.path().join("own.sock")))];
+        let default = [wanted("127.0.0.1:0".parse().expect("an endpoint"))];
+        let bound = Bound::bind(&own, &default, &folder.path().join("larder.sock")).expect("binds");
+        assert_eq!(bound.endpoints().count(), 3);
     }
 
     #[tokio::test]
