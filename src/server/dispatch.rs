@@ -2,12 +2,13 @@
 //!
 //! What can't be a path of anyone is refused here, in the words of the frontend that it would have been for.
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{self, Poll};
 
-use hyper::header::{AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{Request, Response, StatusCode, Version};
 
 use super::access::{Ticket, Uploading};
@@ -54,9 +55,12 @@ pub(super) fn answer(
     request: Request<Uploading>,
 ) -> Answering {
     if let Caller::Stranger(words) = &visit.caller {
-        // Not even read from: the connection ends.
-        let words = http::text(StatusCode::FORBIDDEN, format!("{words}\n"));
-        return Answering::Now(Some(http::closing(words, request.version())));
+        // Not even read from: the connection ends. Nx shows the words of a 401, and of nothing else.
+        let answer = match visit.only.or_else(|| Protocol::looks_meant(request.uri().path())) {
+            Some(Protocol::Nx) => not_admitted(format!("{words}\n")),
+            _ => http::text(StatusCode::FORBIDDEN, format!("{words}\n")),
+        };
+        return Answering::Now(Some(http::closing(answer, request.version())));
     }
     if let Err(words) = door.guard.check(request.uri(), request.version(), request.headers(), visit) {
         return Answering::later(plain(StatusCode::FORBIDDEN, format!("{words}\n").into(), request));
@@ -144,13 +148,20 @@ impl Door {
     }
 }
 
+/// A 401 in words, of the one type behind which Nx reads them.
+fn not_admitted(words: impl Into<Cow<'static, str>>) -> Answer {
+    let mut answer = http::text(StatusCode::UNAUTHORIZED, words);
+    answer.headers_mut().insert(CONTENT_TYPE, http::BARE_TEXT);
+    answer
+}
+
 /// Asks for a token. Little is read of what comes without one.
 async fn unauthorized(request: Request<Uploading>) -> Answer {
     const STRANGERS_BYTES_MAX: u64 = 1 << 20;
     let (_, upload) = Upload::of(request);
     let words =
         "this listener needs a token: Authorization: Bearer TOKEN, or Basic with its name and TOKEN\n";
-    let mut answer = http::text(StatusCode::UNAUTHORIZED, words);
+    let mut answer = not_admitted(words);
     let schemes = HeaderValue::from_static("Basic realm=\"larder\", Bearer realm=\"larder\"");
     answer.headers_mut().insert(WWW_AUTHENTICATE, schemes);
     upload.finish(answer, STRANGERS_BYTES_MAX).await

@@ -119,6 +119,7 @@ fn off_loopback_a_token_lets_in() {
     let answer = ask(Request::get("/blob/x/1"));
     assert_eq!(answer.status(), 401);
     assert!(answer.header("www-authenticate").is_some_and(|schemes| schemes.contains("Basic")));
+    assert_eq!(answer.header("content-type"), Some("text/plain"), "else Nx speaks of a misconfigured server");
     assert_eq!(ask(Request::put("/blob/x/1", vec![0; 4 << 20])).status(), 401);
     assert_eq!(with(Request::get("/blob/x/1"), "Bearer 0123456789abcdeF").status(), 401);
     assert_eq!(with(Request::put("/blob/x/1", "y"), "Bearer 0123456789abcdef").status(), 200);
