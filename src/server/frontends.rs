@@ -25,7 +25,7 @@ pub(super) const DRAIN_BYTES_MAX: u64 = 64 << 20;
 #[derive(Debug)]
 pub(super) struct Frontends {
     bazel: bazel::Frontend,
-    pub(super) turborepo: turborepo::Frontend,
+    turborepo: turborepo::Frontend,
     nx: nx::Frontend,
     blob: Entries,
     ccache: Entries,
