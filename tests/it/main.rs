@@ -7,6 +7,7 @@ mod bounds;
 mod clients;
 mod disk;
 mod faults;
+mod golden;
 mod product;
 mod proxy;
 mod routing;
