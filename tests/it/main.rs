@@ -5,6 +5,7 @@
 mod bad_input;
 mod bounds;
 mod clients;
+mod contract;
 mod disk;
 mod faults;
 mod golden;
