@@ -9,6 +9,7 @@ mod contract;
 mod disk;
 mod faults;
 mod golden;
+mod neighbours;
 mod product;
 mod proxy;
 mod routing;
