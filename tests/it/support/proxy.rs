@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
-use rustix::net::{AddressFamily, SocketType, sockopt};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
 use super::fault::{Fault, Plan, Then, Toxic};
 use super::wire::{Framing, Head, read_body};
@@ -172,7 +172,10 @@ impl Port {
     /// A listener whose queue is full: the kernel drops what else comes.
     fn full(addr: SocketAddr) -> Self {
         let listener = eventually("the proxy's port is free again", PATIENCE, || {
-            let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).ok()?;
+            // A process that another test starts meanwhile must not inherit it: the port would stay full.
+            let flags = SocketFlags::CLOEXEC;
+            let socket =
+                rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, flags, None).ok()?;
             sockopt::set_socket_reuseaddr(&socket, true).ok()?;
             rustix::net::bind(&socket, &addr).ok()?;
             rustix::net::listen(&socket, 0).ok()?;
