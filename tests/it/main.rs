@@ -9,6 +9,7 @@ mod disk;
 mod faults;
 mod product;
 mod proxy;
+mod renewal;
 mod routing;
 mod serve;
 mod support;
