@@ -24,6 +24,9 @@ use crate::support::{Rng, until};
 /// The default of `first_byte`, and what a loaded machine may add to it.
 const FIRST_BYTE: Duration = Duration::from_millis(1_500 + 500);
 
+/// An answer that came later is worth a look when a build was not as expected.
+const SLOW: Duration = Duration::from_millis(500);
+
 /// How long a queue may take to drain by itself: a probe goes every 60 s at worst.
 const DRAIN: Duration = Duration::from_secs(150);
 
@@ -55,12 +58,16 @@ impl Checkouts {
     #[track_caller]
     fn build(&self, daemon: &Daemon, expected: fn(usize) -> Run, when: &str) {
         let url = daemon.url();
-        assert_eq!(self.turbo.build(&url), expected(Turbo::TASKS), "turbo, {when}");
-        assert_eq!(self.moon.build(&url), expected(Moon::TASKS), "moon, {when}");
-        assert_eq!(self.bazel.build(&url), expected(Bazel::TASKS), "bazel, {when}");
-        assert_eq!(self.nx.build(&url), expected(Nx::TASKS), "nx, {when}");
-        assert_eq!(self.gradle.build(&url), expected(Gradle::TASKS), "gradle, {when}");
-        assert_eq!(self.ccache.build(&url), expected(CurrentCcache::TASKS), "ccache, {when}");
+        let check = |tool: &str, run: Run, tasks: usize| {
+            let slow = || daemon.access().into_iter().filter(|line| line.first_byte > Some(SLOW));
+            assert_eq!(run, expected(tasks), "{tool}, {when}; slow: {:#?}", slow().collect::<Vec<_>>());
+        };
+        check("turbo", self.turbo.build(&url), Turbo::TASKS);
+        check("moon", self.moon.build(&url), Moon::TASKS);
+        check("bazel", self.bazel.build(&url), Bazel::TASKS);
+        check("nx", self.nx.build(&url), Nx::TASKS);
+        check("gradle", self.gradle.build(&url), Gradle::TASKS);
+        check("ccache", self.ccache.build(&url), CurrentCcache::TASKS);
     }
 
     fn wipe(&self) {
