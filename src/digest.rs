@@ -8,9 +8,10 @@ use sha2::Digest as _;
 use crate::error::{Error, Result};
 
 /// A digest function that Larder really verifies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub enum Function {
     /// SHA-256, the default of every client.
+    #[default]
     Sha256,
     /// BLAKE3, where a namespace or a resource name asks for it.
     Blake3,

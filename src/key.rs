@@ -4,13 +4,14 @@
 //! name again, and nobody can build a bad one: [`Name`], [`Namespace`] and [`ObjectName`] have one constructor each.
 //!
 //! ```text
-//! Scope { owner, namespace, upstream }  +  Key::Content(digest)            one entry for all namespaces of an owner
+//! Scope { owner, namespace, … }         +  Key::Content(digest)            one entry for all namespaces of an owner
 //!                                       |  Key::Named { space, name }      namespace and owner are part of the key
 //!        -> canonical bytes (kept in the record, compared on every read)  -> EntryId, 128 bits (index, file names)
 //!        -> ObjectName (upstream; frozen by golden tests)
 //! ```
 
 mod object;
+mod scope;
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,34 +21,11 @@ use crate::digest::{Digest, Function};
 use crate::error::{Error, Result};
 
 pub use object::ObjectName;
-
-/// Whose entry it is: a user id. Part of every key from the first format on, so that sharing one daemon between
-/// users who don't trust each other needs no migration.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Owner(pub u32);
-
-/// Which configured upstream a route reads from and writes to: its place in the configuration's list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct UpstreamId(pub u16);
-
-/// A namespace: `/`-separated segments, empty for none.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Namespace(Arc<str>);
+pub use scope::{Namespace, Owner, Policy, Prefetch, Scope, UpstreamId};
 
 /// The name of a named entry within its space: 1 to 1,024 bytes without NUL.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Name(Arc<str>);
-
-/// Where a request belongs. Resolved once at the door and taken by every call of the cache.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Scope {
-    /// Whose entries are meant.
-    pub owner: Owner,
-    /// The namespace of named keys.
-    pub namespace: Namespace,
-    /// The upstream of this route; `None` for a purely local one.
-    pub upstream: Option<UpstreamId>,
-}
 
 /// How the bytes under a name may change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -115,81 +93,7 @@ pub enum Key {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EntryId(pub u128);
 
-/// First segments of the URL map; a namespace can't begin with one.
-fn is_reserved_first(segment: &str) -> bool {
-    matches!(segment, "gradle" | "ccache" | "blob" | "dav" | "maven" | "nix" | "go" | "larder" | "s3" | "-")
-}
-
-/// Segments that end a namespace in some protocol; a namespace can't contain one.
-fn is_reserved_anywhere(segment: &str) -> bool {
-    matches!(
-        segment,
-        "ac" | "cas"
-            | "v1"
-            | "v8"
-            | "status"
-            | "blobs"
-            | "uploads"
-            | "actions"
-            | "actionResults"
-            | "operations"
-            | "capabilities"
-            | "compressed-blobs"
-    )
-}
-
-const NAMESPACE_BYTES_MAX: usize = 256;
 const NAME_BYTES_MAX: usize = 1024;
-
-// === impl Namespace ===
-
-impl Namespace {
-    /// The empty namespace.
-    pub fn none() -> Self {
-        Self(Arc::from(""))
-    }
-
-    /// Parses `/`-separated segments. Leading, trailing and double slashes collapse.
-    ///
-    /// # Errors
-    /// `Invalid` when it begins with a reserved first segment, has a reserved segment, a `.` or `..` segment, a
-    /// control byte, or is over 256 bytes.
-    pub fn parse(text: &str) -> Result<Self> {
-        if text.len() > NAMESPACE_BYTES_MAX {
-            return Err(Error::invalid(format!("namespace has {} bytes, at most 256 are taken", text.len())));
-        }
-        if text.bytes().any(|byte| byte.is_ascii_control()) {
-            return Err(Error::invalid("a namespace can't have a control byte"));
-        }
-        if !text.is_empty() && !text.as_bytes().contains(&b'/') {
-            check_segment(text, true)?; // what nearly all are, on the hot path
-            return Ok(Self(text.into()));
-        }
-        let segments: Vec<&str> = text.split('/').filter(|segment| !segment.is_empty()).collect();
-        for (at, segment) in segments.iter().enumerate() {
-            check_segment(segment, at == 0)?;
-        }
-        Ok(Self(segments.join("/").into()))
-    }
-
-    /// The text, `""` for none.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-fn check_segment(segment: &str, is_first: bool) -> Result<()> {
-    if is_first && is_reserved_first(segment) {
-        return Err(Error::invalid(format!("a namespace can't begin with the reserved word `{segment}`")));
-    }
-    if is_reserved_anywhere(segment) {
-        return Err(Error::invalid(format!("a namespace can't contain the reserved word `{segment}`")));
-    }
-    if matches!(segment, "." | "..") {
-        return Err(Error::invalid("a namespace can't have a dot segment"));
-    }
-    Ok(())
-}
 
 // === impl Name ===
 
@@ -348,7 +252,12 @@ mod tests {
         Space::new("blob", Naming::Mutable { max_age: Duration::from_secs(60) }, Layout::Namespaced);
 
     fn scope(namespace: &str) -> Scope {
-        Scope { owner: Owner(1000), namespace: Namespace::parse(namespace).expect("valid"), upstream: None }
+        Scope {
+            owner: Owner(1000),
+            namespace: Namespace::parse(namespace).expect("valid"),
+            upstream: None,
+            policy: Policy::default(),
+        }
     }
 
     #[test]
@@ -364,16 +273,5 @@ mod tests {
         assert_ne!(named.canonical(&scope("a")), named.canonical(&scope("b")));
         assert_eq!(Key::content_of(&named.canonical(&scope("a"))), None);
         assert_eq!(Key::protocol_of(&named.canonical(&scope("a"))), Some("blob"));
-    }
-
-    #[test]
-    fn reserved_words_are_no_namespace() {
-        for bad in ["blob/x", "x/ac", "x/cas/y", "-", "a/../b", "a/\u{7}", &"n".repeat(257)] {
-            assert!(Namespace::parse(bad).is_err(), "{bad}");
-        }
-        assert_eq!(
-            Namespace::parse("/team//web/").map(|ns| ns.as_str().to_owned()).ok(),
-            Some("team/web".into())
-        );
     }
 }

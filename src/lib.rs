@@ -8,7 +8,7 @@
 //! Imports go strictly down; siblings in L1 and L3 never see each other (`tests/tidy.rs` enforces it).
 //!
 //! ```text
-//! L5  main · cli · config · daemon           process: flags, files, signals, wiring
+//! L5  main · cli · config · daemon · logging process: flags, files, signals, wiring
 //! L4  server                                 sockets, who is calling, dispatch, access log, admin pages
 //! L3  protocol                               one wire protocol each
 //! L2  cache                                  the policy: tiers, coalescing, put, outbox, offline
@@ -32,6 +32,7 @@ pub mod entry;
 pub mod error;
 pub mod key;
 pub mod links;
+pub mod logging;
 pub mod memory;
 pub mod protocol;
 pub mod server;

@@ -46,12 +46,13 @@ pub const LINKS_MAX: usize = 100_000;
 /// A body over this is opaque (a tree: unreadable) without being read. 100,000 outputs take about 12 MiB.
 pub const PARSED_BYTES_MAX: usize = 16 << 20;
 
-/// The blobs that a serialized `ActionResult` names: output files that are not inlined, trees, stdout and stderr.
+/// The blobs that a serialized `ActionResult` names: output files that are not inlined, trees, stdout and stderr. Its
+/// digests are of `function`: they don't say so themselves.
 ///
 /// An empty body, and one without a single field of an action result, are opaque: no executor writes them, and
 /// nothing would tell them from bytes of another kind.
-pub fn action_result(bytes: &[u8]) -> Links {
-    match parse_action_result(bytes) {
+pub fn action_result(function: Function, bytes: &[u8]) -> Links {
+    match parse_action_result(function, bytes) {
         Ok(links) => Links::Known(links.into()),
         Err(Malformed) => Links::Opaque,
     }
@@ -59,8 +60,8 @@ pub fn action_result(bytes: &[u8]) -> Links {
 
 /// The files that a serialized `Tree` names, each once, the empty blob left out. The directories are in the tree
 /// itself. `None` when it can't be read: then nobody can say that the tree is complete.
-pub fn tree(bytes: &[u8]) -> Option<Vec<Link>> {
-    parse_tree(bytes).ok()
+pub fn tree(function: Function, bytes: &[u8]) -> Option<Vec<Link>> {
+    parse_tree(function, bytes).ok()
 }
 
 // === messages ===
@@ -71,8 +72,8 @@ struct Malformed;
 
 type Parsed<T> = Result<T, Malformed>;
 
-fn parse_action_result(bytes: &[u8]) -> Parsed<Vec<Link>> {
-    let mut found = Found::default();
+fn parse_action_result(function: Function, bytes: &[u8]) -> Parsed<Vec<Link>> {
+    let mut found = Found::of(function);
     let mut recognised = false;
     let mut seen = Once::default();
     let mut fields = Fields::of(bytes)?;
@@ -87,7 +88,7 @@ fn parse_action_result(bytes: &[u8]) -> Parsed<Vec<Link>> {
             // The standard streams as blobs.
             6 | 8 => {
                 seen.mark(number)?;
-                found.add(digest(value.bytes()?)?, false)?;
+                found.add(digest(found.function, value.bytes()?)?, false)?;
             }
             // execution_metadata: no part of it names a blob.
             9 => well_formed(value.bytes()?)?,
@@ -107,7 +108,7 @@ fn output_file(bytes: &[u8], found: &mut Found) -> Parsed<()> {
             1 => path = value.text()?,
             2 => {
                 seen.mark(number)?;
-                blob = Some(digest(value.bytes()?)?);
+                blob = Some(digest(found.function, value.bytes()?)?);
             }
             4 => value.varint()?,
             5 => inlined = !value.bytes()?.is_empty(),
@@ -132,12 +133,12 @@ fn output_directory(bytes: &[u8], found: &mut Found) -> Parsed<()> {
             1 => path = value.text()?,
             3 => {
                 seen.mark(number)?;
-                tree = Some(digest(value.bytes()?)?);
+                tree = Some(digest(found.function, value.bytes()?)?);
             }
             4 => value.varint()?,
             5 => {
                 seen.mark(number)?;
-                root = Some(digest(value.bytes()?)?);
+                root = Some(digest(found.function, value.bytes()?)?);
             }
             _ => {}
         }
@@ -163,8 +164,8 @@ fn output_symlink(bytes: &[u8]) -> Parsed<()> {
     if target.is_empty() { Err(Malformed) } else { Ok(()) }
 }
 
-fn parse_tree(bytes: &[u8]) -> Parsed<Vec<Link>> {
-    let mut found = Found::default();
+fn parse_tree(function: Function, bytes: &[u8]) -> Parsed<Vec<Link>> {
+    let mut found = Found::of(function);
     let mut seen = Once::default();
     let mut fields = Fields::of(bytes)?;
     while let Some((number, value)) = fields.next()? {
@@ -184,9 +185,9 @@ fn directory(bytes: &[u8], found: &mut Found) -> Parsed<()> {
     let mut fields = Fields::of(bytes)?;
     while let Some((number, value)) = fields.next()? {
         match number {
-            1 => found.add(node(value.bytes()?)?, false)?,
+            1 => found.add(node(found.function, value.bytes()?)?, false)?,
             // A directory node: its message is a child of the same tree.
-            2 => drop(node(value.bytes()?)?),
+            2 => drop(node(found.function, value.bytes()?)?),
             // A symlink node; node_properties.
             3 | 5 => well_formed(value.bytes()?)?,
             _ => {}
@@ -196,7 +197,7 @@ fn directory(bytes: &[u8], found: &mut Found) -> Parsed<()> {
 }
 
 /// A `FileNode` or a `DirectoryNode`: name 1, digest 2.
-fn node(bytes: &[u8]) -> Parsed<(Digest, u64)> {
+fn node(function: Function, bytes: &[u8]) -> Parsed<(Digest, u64)> {
     let (mut name, mut blob) = ("", None);
     let mut seen = Once::default();
     let mut fields = Fields::of(bytes)?;
@@ -205,7 +206,7 @@ fn node(bytes: &[u8]) -> Parsed<(Digest, u64)> {
             1 => name = value.text()?,
             2 => {
                 seen.mark(number)?;
-                blob = Some(digest(value.bytes()?)?);
+                blob = Some(digest(function, value.bytes()?)?);
             }
             _ => {}
         }
@@ -213,7 +214,7 @@ fn node(bytes: &[u8]) -> Parsed<(Digest, u64)> {
     if name.is_empty() { Err(Malformed) } else { blob.ok_or(Malformed) }
 }
 
-fn digest(bytes: &[u8]) -> Parsed<(Digest, u64)> {
+fn digest(function: Function, bytes: &[u8]) -> Parsed<(Digest, u64)> {
     let (mut hash, mut size) = ("", 0);
     let mut fields = Fields::of(bytes)?;
     while let Some((number, value)) = fields.next()? {
@@ -226,7 +227,7 @@ fn digest(bytes: &[u8]) -> Parsed<(Digest, u64)> {
     }
     // The size is an int64: a negative one has the top bit set.
     i64::try_from(size).map_err(|_| Malformed)?;
-    let digest = Digest::parse(Function::Sha256, hash).map_err(|_| Malformed)?;
+    let digest = Digest::parse(function, hash).map_err(|_| Malformed)?;
     if digest.is_empty_blob() == (size == 0) { Ok((digest, size)) } else { Err(Malformed) }
 }
 
@@ -246,11 +247,16 @@ fn well_formed(bytes: &[u8]) -> Parsed<()> {
 /// The links so far, each digest once.
 #[derive(Default)]
 struct Found {
+    function: Function,
     links: Vec<Link>,
     places: HashMap<Digest, usize>,
 }
 
 impl Found {
+    fn of(function: Function) -> Self {
+        Self { function, links: Vec::new(), places: HashMap::new() }
+    }
+
     fn add(&mut self, (digest, size): (Digest, u64), tree: bool) -> Parsed<()> {
         if size == 0 {
             return Ok(());

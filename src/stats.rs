@@ -61,6 +61,21 @@ pub struct ProtocolStats {
     pub bytes_out: Counter,
     /// Body bytes taken from clients.
     pub bytes_in: Counter,
+    /// What the clients themselves say they saw, where a protocol has a word for it.
+    pub reported: Reported,
+}
+
+/// What clients report of their runs: their local cache included, which no request shows.
+#[derive(Debug, Default)]
+pub struct Reported {
+    /// Hits in the client's local cache.
+    pub local_hits: Counter,
+    /// Misses in the client's local cache.
+    pub local_misses: Counter,
+    /// Hits here, as the client counts them: downloaded, and what it checks was right.
+    pub remote_hits: Counter,
+    /// Misses here, as the client counts them.
+    pub remote_misses: Counter,
 }
 
 /// All counters of a daemon.

@@ -12,7 +12,7 @@ const LAYERS: [(&[&str], Siblings); 6] = [
     (&["cache"], Siblings::Apart),
     (&["protocol"], Siblings::Apart),
     (&["server"], Siblings::Apart),
-    (&["main", "cli", "config", "daemon"], Siblings::See),
+    (&["main", "cli", "config", "daemon", "logging"], Siblings::See),
 ];
 
 /// Inside `protocol`, what the frontends share; they don't see each other.
@@ -30,7 +30,7 @@ const HOMES: [(&str, &[&str]); 12] = [
     ("directories", &["config/"]),
     ("toml", &["config/"]),
     ("clap", &["config/flags.rs", "cli/"]),
-    ("tracing_subscriber", &["daemon/log.rs"]),
+    ("tracing_subscriber", &["logging.rs"]),
     ("std::env", &["config/environment.rs"]),
 ];
 

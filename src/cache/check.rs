@@ -14,12 +14,12 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::clock::since_boot;
-use super::config::{Prefetch, Settings};
+use super::config::Settings;
 use super::recent::Recent;
 use super::{Asked, Cache, now_ms};
 use crate::entry::{ByteRange, Hit, Meta};
 use crate::error::Result;
-use crate::key::{EntryId, Key, Naming, UpstreamId};
+use crate::key::{EntryId, Key, Naming, Prefetch, UpstreamId};
 use crate::links::{self, Link, Links};
 use crate::upstream::{Looked, ObjectMeta};
 
@@ -158,7 +158,7 @@ impl Cache {
             let key = Key::Content(link.digest);
             let Ok(Some(hit)) = self.get_unlinked(asked, &key).await else { return false };
             let Ok(bytes) = hit.body.collect(TREE_BYTES_MAX).await else { return false };
-            let Some(named) = links::tree(&bytes) else { return false };
+            let Some(named) = links::tree(link.digest.function(), &bytes) else { return false };
             if !self.find_each(asked, &named).await {
                 return false;
             }
@@ -246,7 +246,7 @@ impl Cache {
     /// Brings the links of an answered entry here, behind.
     pub(super) fn prefetch(&self, asked: &Asked, links: &[Link]) {
         let settings = &self.inner.settings;
-        let (entry_max, max) = match settings.prefetch {
+        let (entry_max, max) = match asked.scope.policy.prefetch {
             Prefetch::Off => return,
             Prefetch::All => (u64::MAX, u64::MAX),
             Prefetch::Small => (settings.prefetch_entry_max, settings.prefetch_max),

@@ -47,27 +47,14 @@ pub struct Settings {
     pub finish_below: u64,
     /// Links of one entry that are asked for at once.
     pub links_at_once: usize,
-    /// Whether, and which, links of an answered entry are brought here behind.
-    pub prefetch: Prefetch,
-    /// Bytes of one prefetched link, at most.
+    /// Bytes of one prefetched link, at most, where a namespace prefetches small ones.
     pub prefetch_entry_max: u64,
-    /// Bytes prefetched for one entry, at most.
+    /// Bytes prefetched for one entry, at most, likewise.
     pub prefetch_max: u64,
     /// Uploads at once in the beginning.
     pub uploads: usize,
     /// Uploads at once at most.
     pub uploads_max: usize,
-}
-
-/// Which links of an answered entry are brought here behind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Prefetch {
-    /// Up to `prefetch_entry_max` each and `prefetch_max` in all.
-    Small,
-    /// Every one.
-    All,
-    /// None.
-    Off,
 }
 
 // === impl Settings ===
@@ -95,7 +82,6 @@ impl Default for Settings {
             range_ahead: 8 << 20,
             finish_below: 16 << 20,
             links_at_once: 64,
-            prefetch: Prefetch::Small,
             prefetch_entry_max: 4 << 20,
             prefetch_max: 64 << 20,
             uploads: 4,

@@ -229,6 +229,7 @@ fn is_fresh(scope: &Scope, key: &Key, checked_ms: u64) -> bool {
     match key.naming() {
         Naming::Immutable => true,
         Naming::Mutable { max_age } => {
+            let max_age = scope.policy.max_age.unwrap_or(max_age);
             scope.upstream.is_none() || now_ms().saturating_sub(checked_ms) <= max_age.as_millis() as u64
         }
     }

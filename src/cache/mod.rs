@@ -36,7 +36,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use config::{Prefetch, Settings};
+pub use config::Settings;
 pub use list::Listed;
 pub use put::{Committed, Outcome, Put};
 pub use stage::{Part, PartialUpload, Resumed, Staged, StagedPart, Stream};

@@ -56,7 +56,7 @@ impl Put {
             Taken::Dropped => (None, None),
         };
         let links = match (&body, self.asked.is_linked()) {
-            (Some(body), true) => Some(links::action_result(body)),
+            (Some(body), true) => Some(links::action_result(self.asked.scope.policy.digest, body)),
             _ => None,
         };
         if let Some(Links::Known(links)) = &links

@@ -324,7 +324,8 @@ impl Receiving {
     }
 
     fn links(&self, body: &[u8]) -> Option<Links> {
-        self.asked.is_linked().then(|| links::action_result(body))
+        let function = self.asked.scope.policy.digest;
+        self.asked.is_linked().then(|| links::action_result(function, body))
     }
 
     fn leave(&self) {

@@ -16,7 +16,7 @@ use super::{Asked, Cache};
 use crate::body::Body;
 use crate::entry::{Attrs, Meta};
 use crate::error::{Error, Kind, Result};
-use crate::key::{Key, Namespace, ObjectName, Owner, Scope};
+use crate::key::{Key, Namespace, ObjectName, Owner, Policy, Scope};
 use crate::links::{self, Link, Links};
 use crate::store::{QueueTag, Queued, Record, Store, Stored};
 use crate::upstream::{Failure, Looked, ObjectMeta, PutDone, PutIf, PutOptions, Remote, Source};
@@ -228,7 +228,11 @@ impl Cache {
         for link in links.iter().filter(|link| link.tree) {
             // What a tree names that isn't here was upstream when the entry was put.
             let tree = self.local_bytes(&named_by(&stored.record, remote, link)).await;
-            for link in tree.as_deref().and_then(links::tree).unwrap_or_default() {
+            for link in tree
+                .as_deref()
+                .and_then(|bytes| links::tree(link.digest.function(), bytes))
+                .unwrap_or_default()
+            {
                 named.push(named_by(&stored.record, remote, &link));
             }
         }
@@ -280,7 +284,9 @@ impl Cache {
 /// A blob that a stored entry names: of the same owner, on the same upstream.
 fn named_by(naming: &Record, remote: &Remote, link: &Link) -> Asked {
     let owner = naming.key.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
-    let scope = Scope { owner: Owner(owner), namespace: Namespace::none(), upstream: Some(remote.id()) };
+    let upstream = Some(remote.id());
+    let scope =
+        Scope { owner: Owner(owner), namespace: Namespace::none(), upstream, policy: Policy::default() };
     Asked::new(&scope, &Key::Content(link.digest))
 }
 

@@ -8,7 +8,6 @@ use std::path::PathBuf;
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use super::Environment;
-use super::upstream::Keys;
 use crate::upstream::{ConnectionString, Credentials};
 
 /// Below the home: what `gcloud auth application-default login` writes.
@@ -23,7 +22,7 @@ impl Environment {
         options: &mut Vec<String>,
         file: Option<PathBuf>,
         metadata: bool,
-    ) -> Result<Keys, String> {
+    ) -> Result<Credentials, String> {
         let given = |name: &str, options: &[String]| {
             let value = options
                 .iter()
@@ -59,41 +58,37 @@ impl Environment {
             add("endpoint", endpoint, options);
         }
         if metadata {
-            return Ok(Keys::InstanceMetadata);
+            return Ok(Credentials::InstanceMetadata);
         }
         if let Some(path) = file {
-            return Ok(Keys::File { path, profile: None });
+            return Ok(Credentials::File { path, profile: None });
         }
         if let Some(connection) = connection {
             match connection.keys {
-                Credentials::AccountKey(key) => return Ok(Keys::AccountKey(key)),
-                Credentials::Sas(token) => return Ok(Keys::Sas(token)),
                 // It only says where: the other variables have the keys.
-                Credentials::Anonymous
-                | Credentials::Keys { .. }
-                | Credentials::File { .. }
-                | Credentials::InstanceMetadata => {}
+                Credentials::Anonymous => {}
+                found => return Ok(found),
             }
         }
         let is_of_another =
             self.azure_account.as_ref().is_some_and(|own| wanted.as_ref().is_some_and(|w| w != own));
         Ok(match (&self.azure_key, &self.azure_sas) {
-            _ if is_of_another => Keys::Anonymous,
-            (Some(key), _) => Keys::AccountKey(key.clone()),
-            (None, Some(token)) => Keys::Sas(token.clone()),
-            (None, None) => Keys::Anonymous,
+            _ if is_of_another => Credentials::Anonymous,
+            (Some(key), _) => Credentials::AccountKey(key.clone()),
+            (None, Some(token)) => Credentials::Sas(token.clone()),
+            (None, None) => Credentials::Anonymous,
         })
     }
 
     /// Google's: the URL's file, the environment's, the application default of the user; the first of them.
-    pub(super) fn google_keys(&self, file: Option<PathBuf>, metadata: bool) -> Keys {
+    pub(super) fn google_keys(&self, file: Option<PathBuf>, metadata: bool) -> Credentials {
         if metadata {
-            return Keys::InstanceMetadata;
+            return Credentials::InstanceMetadata;
         }
         let own = self.home.as_ref().map(|home| home.join(GOOGLE_DEFAULT)).filter(|path| path.exists());
         match file.or_else(|| self.google_credentials.clone()).or(own) {
-            Some(path) => Keys::File { path, profile: None },
-            None => Keys::Anonymous,
+            Some(path) => Credentials::File { path, profile: None },
+            None => Credentials::Anonymous,
         }
     }
 }
@@ -116,26 +111,29 @@ mod tests {
         };
         let found = parse("azure://team/p", &environment);
         assert_eq!(
-            (&*found.url, found.keys),
-            ("azure://team/p?account=acme", Keys::Sas("sv=1&sig=hush".into()))
+            (&*found.url, found.credentials),
+            ("azure://team/p?account=acme", Credentials::Sas("sv=1&sig=hush".into()))
         );
         environment.azure_key = Some("hush".into());
         let found = parse("az://team?account=acme", &environment);
-        assert_eq!((&*found.url, found.keys), ("az://team?account=acme", Keys::AccountKey("hush".into())));
         assert_eq!(
-            parse("azure://team?account=other", &environment).keys,
-            Keys::Anonymous,
+            (&*found.url, found.credentials),
+            ("az://team?account=acme", Credentials::AccountKey("hush".into()))
+        );
+        assert_eq!(
+            parse("azure://team?account=other", &environment).credentials,
+            Credentials::Anonymous,
             "not for others to see"
         );
         environment.azure_connection =
             Some("AccountName=acme;AccountKey=quiet;BlobEndpoint=http://127.0.0.1:1/acme".into());
         let found = parse("azure://team", &environment);
-        assert_eq!(found.keys, Keys::AccountKey("quiet".into()));
+        assert_eq!(found.credentials, Credentials::AccountKey("quiet".into()));
         assert_eq!(found.url, "azure://team?account=acme&endpoint=http%3A%2F%2F127%2E0%2E0%2E1%3A1%2Facme");
         let other = Upstream::parse("azure://team?account=other", &environment).unwrap_err();
         assert!(other.contains("acme") && !other.contains("quiet"), "{other}");
         let file = parse("azure://team?account=other&credentials=/etc/k", &environment);
-        assert_eq!(file.keys, Keys::File { path: "/etc/k".into(), profile: None });
+        assert_eq!(file.credentials, Credentials::File { path: "/etc/k".into(), profile: None });
         environment.azure_connection = Some("hush".into());
         let broken = Upstream::parse("azure://team", &environment).unwrap_err();
         assert!(broken.contains("AZURE_STORAGE_CONNECTION_STRING") && !broken.contains("hush"), "{broken}");
@@ -145,19 +143,25 @@ mod tests {
     fn googles_file_comes_from_the_url_the_environment_or_the_home() {
         let home = tempfile::tempdir().expect("a temporary folder");
         let mut environment = Environment { home: Some(home.path().into()), ..Environment::default() };
-        assert_eq!(parse("gs://team", &environment).keys, Keys::Anonymous);
+        assert_eq!(parse("gs://team", &environment).credentials, Credentials::Anonymous);
         let own = home.path().join(GOOGLE_DEFAULT);
         std::fs::create_dir_all(own.parent().expect("below the home")).expect("a temporary folder");
         std::fs::write(&own, "{}").expect("a temporary file");
-        assert_eq!(parse("gs://team", &environment).keys, Keys::File { path: own, profile: None });
+        assert_eq!(
+            parse("gs://team", &environment).credentials,
+            Credentials::File { path: own, profile: None }
+        );
         environment.google_credentials = Some("/etc/g".into());
         assert_eq!(
-            parse("gcs://team", &environment).keys,
-            Keys::File { path: "/etc/g".into(), profile: None }
+            parse("gcs://team", &environment).credentials,
+            Credentials::File { path: "/etc/g".into(), profile: None }
         );
         let found = parse("gs://team/p?credentials=/etc/k&read_only=true", &environment);
-        assert_eq!(found.keys, Keys::File { path: "/etc/k".into(), profile: None });
+        assert_eq!(found.credentials, Credentials::File { path: "/etc/k".into(), profile: None });
         assert_eq!((&*found.url, found.read_only), ("gs://team/p", true));
-        assert_eq!(parse("gs://team?instance_metadata=true", &environment).keys, Keys::InstanceMetadata);
+        assert_eq!(
+            parse("gs://team?instance_metadata=true", &environment).credentials,
+            Credentials::InstanceMetadata
+        );
     }
 }

@@ -8,21 +8,20 @@ use std::path::Path;
 use super::keys::{LISTENERS, Wishes};
 use super::place::Problem;
 use super::section::Said;
-use crate::server::{Endpoint, Tokens};
+use crate::server::{Endpoint, Protocol, Tokens, Wanted};
 
-/// The protocols that a listener may be wanted for alone.
-pub(super) const ONLY: &[&str] =
-    &["s3", "azure", "bazel", "turborepo", "nx", "gradle", "ccache", "blob", "maven", "dav", "nix", "go"];
+/// The protocols that a listener may be for alone.
+pub(super) const ONLY: &[&str] = &["bazel", "blob", "ccache", "gradle", "maven", "nx", "turborepo"];
 
 /// A file of tokens is not longer.
 const TOKENS_BYTES_MAX: u64 = 1 << 20;
 
 /// All listeners that are asked for; none for the defaults.
-pub(super) fn listeners(said: &Said, wishes: &Wishes, problems: &mut Vec<Problem>) -> Vec<Endpoint> {
-    let mut found: Vec<Endpoint> = Vec::new();
+pub(super) fn listeners(said: &Said, wishes: &Wishes, problems: &mut Vec<Problem>) -> Vec<Wanted> {
+    let mut found: Vec<Wanted> = Vec::new();
     for text in &wishes.listen {
         match text.parse::<Endpoint>() {
-            Ok(endpoint) if endpoint.is_private() => found.push(endpoint),
+            Ok(endpoint) if endpoint.is_private() => found.push(wanted(endpoint, None)),
             Ok(endpoint) => {
                 let words = format!(
                     "{endpoint} is not loopback: it needs a `[[listeners]]` table with `insecure = true`, and \
@@ -35,10 +34,6 @@ pub(super) fn listeners(said: &Said, wishes: &Wishes, problems: &mut Vec<Problem
     }
     for section in &said.listeners {
         let wish = section.read(LISTENERS, problems);
-        if let Some(only) = wish.only {
-            let words = format!("a listener for {only} alone is not served by this version; leave it out");
-            problems.push(section.problem("only", words));
-        }
         if wish.address.is_empty() {
             continue; // said to be missing already
         }
@@ -57,18 +52,22 @@ pub(super) fn listeners(said: &Said, wishes: &Wishes, problems: &mut Vec<Problem
                     );
                     problems.push(section.problem("address", words));
                 }
-                if found.contains(&endpoint) {
+                if found.iter().any(|one| one.endpoint == endpoint) {
                     problems.push(
                         section
                             .problem("address", format!("{endpoint} is listened on already; leave it out")),
                     );
                 }
-                found.push(endpoint);
+                found.push(wanted(endpoint, wish.only));
             }
             Err(words) => problems.push(section.problem("address", words)),
         }
     }
     found
+}
+
+fn wanted(endpoint: Endpoint, only: Option<Protocol>) -> Wanted {
+    Wanted { endpoint, optional: false, only }
 }
 
 /// The tokens of a file that nobody else can read.

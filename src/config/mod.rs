@@ -21,6 +21,7 @@ mod folders;
 mod keys;
 mod layers;
 mod listeners;
+mod namespaces;
 mod near;
 mod place;
 mod routes;
@@ -41,10 +42,11 @@ pub use keys::keys;
 pub use place::Problem;
 pub use routes::{Place, Routes};
 pub use schema::schema;
-pub use upstream::{Keys, Upstream};
+pub use upstream::Upstream;
 pub(crate) use value::parse_duration;
 
-use crate::server::{Endpoint, Tokens};
+use crate::logging;
+use crate::server::{Tokens, Wanted};
 use keys::TOP;
 use routes::Router;
 use section::Said;
@@ -57,8 +59,10 @@ pub const PORT: u16 = 5273;
 pub struct Config {
     /// Where things lie.
     pub folders: Folders,
-    /// Where clients connect; empty for the defaults.
-    pub listen: Vec<Endpoint>,
+    /// Where clients connect.
+    pub listen: Vec<Wanted>,
+    /// Whether they connect at the defaults, too: where `listen` doesn't say otherwise.
+    pub listen_default: bool,
     /// The shared stores, and who goes to which.
     pub routes: Routes,
     /// Names besides loopback that a `Host` may have.
@@ -70,7 +74,7 @@ pub struct Config {
     /// What an acknowledged PUT survives.
     pub durability: Durability,
     /// How logs look.
-    pub log_format: LogFormat,
+    pub log_format: logging::Format,
     /// What is logged.
     pub log_filter: String,
     /// `entry_max`: bytes of one entry.
@@ -87,16 +91,6 @@ pub enum Durability {
     Process,
     /// Loss of power.
     Power,
-}
-
-/// How a line of the log looks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum LogFormat {
-    /// For people.
-    #[default]
-    Text,
-    /// One JSON object.
-    Json,
 }
 
 /// `entry_max` unless the disk is too small for it.
@@ -138,7 +132,7 @@ impl Config {
                 Problem::new(top.source_of(said), key, words)
             },
         ));
-        if let Err(words) = crate::daemon::check_filter(&wishes.log_filter) {
+        if let Err(words) = logging::check(&wishes.log_filter) {
             problems.push(top.problem("log.filter", words));
         }
         let tokens = match &wishes.tokens {
@@ -155,6 +149,7 @@ impl Config {
         Some(Self {
             folders,
             listen,
+            listen_default: wishes.listen.is_empty(),
             routes,
             allow_hosts: wishes.allow_hosts,
             users: wishes.users,

@@ -4,12 +4,13 @@
 //! take each other's. What would be two routes to one place is refused, and so is what would lead out of a place.
 
 use super::Environment;
-use super::keys::{NAMESPACES, UPSTREAMS};
+use super::keys::UPSTREAMS;
 use super::near::nearest;
 use super::place::Problem;
 use super::section::{Said, Section};
 use super::upstream::Upstream;
-use crate::key::{Namespace, ObjectName, UpstreamId};
+use crate::key::{Namespace, UpstreamId};
+use crate::server::Route;
 use crate::upstream::Location;
 
 /// Where entries go and come from.
@@ -19,8 +20,8 @@ pub struct Routes {
     pub places: Vec<Place>,
     /// That of every namespace without a place of its own.
     pub default: Option<UpstreamId>,
-    /// The others, below these namespaces. `None`: they stay on this machine.
-    pub namespaces: Vec<(Namespace, Option<UpstreamId>)>,
+    /// The others: below these namespaces.
+    pub namespaces: Vec<(Namespace, Route)>,
 }
 
 /// An upstream, and a prefix of all names there.
@@ -36,12 +37,9 @@ pub struct Place {
     identity: String,
 }
 
-/// What may begin the names of a route: the names below it have room for themselves.
-const PREFIX_BYTES_MAX: usize = 100;
-
 /// An upstream that was declared and is right.
-struct Declared {
-    name: String,
+pub(super) struct Declared {
+    pub(super) name: String,
     upstream: Upstream,
     location: Location,
 }
@@ -73,9 +71,7 @@ impl Router<'_> {
         if let Some(place) = self.default_place(&said.top, upstream, &declared, &names) {
             routes.default = Some(routes.add(place));
         }
-        for section in &said.namespaces {
-            self.namespace(section, &declared, &names, &mut routes);
-        }
+        self.namespaces(&said.namespaces, &declared, &names, &mut routes);
         routes
     }
 
@@ -169,65 +165,12 @@ impl Router<'_> {
             }
         }
     }
-
-    fn namespace(&mut self, section: &Section, declared: &[Declared], names: &[&str], routes: &mut Routes) {
-        let wish = section.read(NAMESPACES, self.problems);
-        let path = section.path.trim_end_matches('.');
-        let namespace = match Namespace::parse(&section.name) {
-            Ok(namespace) if namespace.as_str().is_empty() => {
-                let words = "is no namespace; what paths without one use is the key `upstream`";
-                return self.problems.push(Problem::new(&section.source, path, words));
-            }
-            Ok(namespace) => namespace,
-            Err(error) => {
-                let words = format!("{}; name it by other segments", error.message());
-                return self.problems.push(Problem::new(&section.source, path, words));
-            }
-        };
-        if routes.namespaces.iter().any(|(other, _)| *other == namespace) {
-            let words =
-                format!("is the namespace `{}` a second time; leave one of them out", namespace.as_str());
-            return self.problems.push(Problem::new(&section.source, path, words));
-        }
-        if !wish.prefix.is_empty() && !is_prefix(&wish.prefix) {
-            let words = "has an empty or a dot segment, a slash at an end, or is over 100 bytes; name it by plain words, \
-                         as in \"teams/web\"";
-            return self.problems.push(section.problem("prefix", words));
-        }
-        if wish.upstream == "none" {
-            if !wish.prefix.is_empty() {
-                self.problems.push(
-                    section.problem("prefix", "is not for a namespace without an upstream; leave it out"),
-                );
-            }
-            return routes.namespaces.push((namespace, None));
-        }
-        let Some(found) = declared.iter().find(|declared| declared.name == wish.upstream) else {
-            if !wish.upstream.is_empty() && !names.contains(&wish.upstream.as_str()) {
-                let words = match nearest(&wish.upstream, names.iter().copied()) {
-                    Some(near) => format!("`{}` is not declared; is `{near}` meant?", wish.upstream),
-                    None => format!("`{0}` is not declared; add a table [upstreams.{0}]", wish.upstream),
-                };
-                self.problems.push(section.problem("upstream", words));
-            }
-            return;
-        };
-        let place = found.place(&wish.prefix);
-        if let Some(other) = routes.user_of(&place) {
-            let words = format!(
-                "collides: {other} go to the same place; give one a `prefix` of its own, or a common parent"
-            );
-            return self.problems.push(section.problem("upstream", words));
-        }
-        let id = routes.add(place);
-        routes.namespaces.push((namespace, Some(id)));
-    }
 }
 
 // === impl Routes ===
 
 impl Routes {
-    fn add(&mut self, place: Place) -> UpstreamId {
+    pub(super) fn add(&mut self, place: Place) -> UpstreamId {
         // More tables than that no file has.
         let id = UpstreamId(u16::try_from(self.places.len()).unwrap_or(u16::MAX));
         self.places.push(place);
@@ -235,10 +178,10 @@ impl Routes {
     }
 
     /// Who goes to that place already.
-    fn user_of(&self, wanted: &Place) -> Option<String> {
+    pub(super) fn user_of(&self, wanted: &Place) -> Option<String> {
         let id = self.places.iter().position(|place| place.identity == wanted.identity)?;
         let mut users = self.namespaces.iter();
-        let user = users.find(|(_, to)| to.is_some_and(|to| usize::from(to.0) == id));
+        let user = users.find(|(_, to)| to.upstream.is_some_and(|to| usize::from(to.0) == id));
         Some(match user {
             Some((namespace, _)) => format!("names of the namespace `{}`", namespace.as_str()),
             None => "names without a namespace of their own".into(),
@@ -253,7 +196,7 @@ impl Declared {
         self.location.identity_below(prefix)
     }
 
-    fn place(&self, prefix: &str) -> Place {
+    pub(super) fn place(&self, prefix: &str) -> Place {
         let slash = if prefix.is_empty() { "" } else { "/" };
         Place {
             name: format!("{}{slash}{prefix}", self.name),
@@ -262,8 +205,4 @@ impl Declared {
             identity: self.identity(prefix),
         }
     }
-}
-
-fn is_prefix(text: &str) -> bool {
-    text.len() <= PREFIX_BYTES_MAX && ObjectName::parse(text).is_some()
 }

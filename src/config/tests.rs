@@ -7,6 +7,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::*;
+use crate::digest::Function;
+use crate::key::{Policy, Prefetch};
+use crate::upstream::Credentials;
 
 /// Loads a file with `text`; problems without the file's folder.
 fn load_with(text: &str, flags: Flags, environment: &Environment) -> Result<Config, Vec<String>> {
@@ -25,6 +28,10 @@ fn load(text: &str) -> Result<Config, Vec<String>> {
 
 fn right(text: &str) -> Config {
     load(text).unwrap_or_else(|problems| panic!("{text}\n{problems:#?}"))
+}
+
+fn endpoints(config: &Config) -> Vec<String> {
+    config.listen.iter().map(|wanted| wanted.endpoint.to_string()).collect()
 }
 
 fn said(settings: &[(&'static str, &str)]) -> Environment {
@@ -51,7 +58,7 @@ fn flags_come_before_the_environment_that_before_the_file_and_the_file_before_de
     assert_eq!(config.allow_hosts, ["a", "b"]);
     assert_eq!(config.users, [0, 0]);
     assert_eq!(config.entry_max, 10 << 28, "a quarter of the disk, which is under 5 GiB");
-    assert_eq!(config.listen, ["127.0.0.1:1".parse().expect("an endpoint")]);
+    assert_eq!(endpoints(&config), ["127.0.0.1:1"]);
     assert_eq!(config.routes.places[0].upstream.url, "file:///c");
     assert_eq!(config.folders.socket, PathBuf::from("/tmp/x/larder.sock"));
 }
@@ -93,14 +100,56 @@ fn namespaces_go_to_places_of_their_own() {
     names.sort_unstable();
     assert_eq!(names, ["main", "main/web", "ro"]);
     let of = |namespace: &str| {
-        let (_, id) = routes.namespaces.iter().find(|(name, _)| name.as_str() == namespace).expect(namespace);
-        id.map(|id| &routes.places[usize::from(id.0)])
+        let (_, route) =
+            routes.namespaces.iter().find(|(name, _)| name.as_str() == namespace).expect(namespace);
+        route.upstream.map(|id| &routes.places[usize::from(id.0)])
     };
     assert_eq!(of("web").map(|place| place.prefix.as_str()), Some("web"));
     assert!(of("web/app").is_some_and(|place| place.upstream.read_only && place.prefix.is_empty()));
     assert!(of("scratch").is_none());
     let default = routes.default.expect("one");
     assert_eq!(routes.places[usize::from(default.0)].name, "main");
+}
+
+#[test]
+fn what_a_namespace_leaves_open_it_has_from_the_one_around_it() {
+    let config = right(
+        "upstream = \"main\"\n\
+         [upstreams.main]\nurl = \"file:///main\"\n\
+         [upstreams.team]\nurl = \"file:///team\"\n\
+         [namespaces.\"web/app\"]\nmax_age = \"5 min\"\ndigest = \"sha256\"\n\
+         [namespaces.web]\nupstream = \"team\"\ndigest = \"blake3\"\nprefetch = \"off\"\n\
+         [namespaces.website]\nprefetch = \"all\"\n\
+         [namespaces.\"web/app/scratch\"]\nupstream = \"none\"\n",
+    );
+    let routes = &config.routes;
+    let of = |namespace: &str| {
+        let (_, route) =
+            routes.namespaces.iter().find(|(name, _)| name.as_str() == namespace).expect(namespace);
+        let place = route.upstream.map(|id| routes.places[usize::from(id.0)].name.as_str());
+        (place, route.policy)
+    };
+    let minutes = |minutes: u64| Some(Duration::from_secs(60 * minutes));
+    let policy = |max_age, digest, prefetch| Policy { max_age, digest, prefetch };
+    assert_eq!(of("web"), (Some("team"), policy(None, Function::Blake3, Prefetch::Off)));
+    assert_eq!(of("web/app"), (Some("team"), policy(minutes(5), Function::Sha256, Prefetch::Off)));
+    assert_eq!(of("web/app/scratch"), (None, policy(minutes(5), Function::Sha256, Prefetch::Off)));
+    assert_eq!(of("website"), (Some("main"), policy(None, Function::Sha256, Prefetch::All)));
+    assert_eq!(routes.places.len(), 2, "a namespace without an upstream of its own has no place of its own");
+}
+
+#[test]
+fn a_listener_may_be_for_one_protocol_alone() {
+    let config =
+        right("listen = [\"127.0.0.1:1\"]\n[[listeners]]\naddress = \"127.0.0.1:2\"\nonly = \"gradle\"\n");
+    let only: Vec<_> = config.listen.iter().map(|wanted| wanted.only.map(|only| only.name())).collect();
+    assert_eq!(only, [None, Some("gradle")]);
+    assert!(!config.listen_default, "`listen` replaces the defaults");
+    let config = right("[[listeners]]\naddress = \"127.0.0.1:2\"\n");
+    assert!(config.listen_default, "listeners of the other kind come on top");
+    for name in listeners::ONLY {
+        assert!(crate::server::Protocol::named(name).is_some(), "{name}");
+    }
 }
 
 #[test]
@@ -111,7 +160,10 @@ fn what_is_said_beside_a_url_is_an_option_of_it() {
     );
     let upstream = &config.routes.places[0].upstream;
     assert_eq!(upstream.url, "s3://b?region=eu");
-    assert_eq!(upstream.keys, Keys::File { path: "/etc/k y".into(), profile: Some("ci".into()) });
+    assert_eq!(
+        upstream.credentials,
+        Credentials::File { path: "/etc/k y".into(), profile: Some("ci".into()) }
+    );
     assert!(!upstream.read_only);
 }
 
@@ -131,7 +183,7 @@ fn off_loopback_takes_tokens_that_nobody_else_can_read() {
     assert!(problems[0].contains("has mode 0640") && problems[0].contains("chmod 0600"), "{problems:?}");
     mode(0o600);
     let config = right(&text);
-    assert_eq!(config.listen, ["0.0.0.0:5273".parse().expect("an endpoint")]);
+    assert_eq!(endpoints(&config), ["0.0.0.0:5273"]);
     std::fs::write(&tokens, "ci:short").expect("writes");
     let problems = load(&text).expect_err("too short");
     assert!(problems[0].contains("line 1") && !problems[0].contains("short"), "{problems:?}");

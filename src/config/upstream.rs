@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use percent_encoding::percent_decode_str;
 
 use super::Environment;
+use crate::upstream::Credentials;
 
 /// A configured upstream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,38 +24,9 @@ pub struct Upstream {
     /// Its URL without the options that are read here.
     pub url: String,
     /// Where its keys come from.
-    pub keys: Keys,
+    pub credentials: Credentials,
     /// Nothing is ever written to it.
     pub read_only: bool,
-}
-
-/// Where keys come from.
-#[derive(Clone, PartialEq, Eq)]
-pub enum Keys {
-    /// Requests are not signed.
-    Anonymous,
-    /// The environment's.
-    Given {
-        /// `AWS_ACCESS_KEY_ID`.
-        access_key_id: String,
-        /// `AWS_SECRET_ACCESS_KEY`.
-        secret_access_key: String,
-        /// `AWS_SESSION_TOKEN`.
-        session_token: Option<String>,
-    },
-    /// Azure's account key: `AZURE_STORAGE_KEY`, or of the connection string.
-    AccountKey(String),
-    /// Azure's shared access signature: `AZURE_STORAGE_SAS_TOKEN`, or of the connection string.
-    Sas(String),
-    /// A file in the format of the cloud's own tools, `~/.aws/credentials` for S3.
-    File {
-        /// Where.
-        path: PathBuf,
-        /// Which section.
-        profile: Option<String>,
-    },
-    /// The machine's metadata service: only when the URL asks for it.
-    InstanceMetadata,
 }
 
 // === impl Upstream ===
@@ -96,20 +68,20 @@ impl Upstream {
         if file.is_some() && metadata {
             return Err("names both a credentials file and instance_metadata".into());
         }
-        let keys = if is_s3 {
+        let credentials = if is_s3 {
             environment.keys(file, profile, metadata)
         } else if is_azure {
             environment.azure_keys(&mut passed_on, file, metadata)?
         } else if is_google {
             environment.google_keys(file, metadata)
         } else {
-            Keys::Anonymous
+            Credentials::Anonymous
         };
         if is_s3 {
             environment.complete(&mut passed_on);
         }
         let separator = if passed_on.is_empty() { "" } else { "?" };
-        Ok(Some(Self { url: format!("{base}{separator}{}", passed_on.join("&")), keys, read_only }))
+        Ok(Some(Self { url: format!("{base}{separator}{}", passed_on.join("&")), credentials, read_only }))
     }
 }
 
@@ -117,16 +89,16 @@ impl Upstream {
 
 impl Environment {
     /// The URL's file, the environment's keys, its file, the user's own file, nothing: the first of them.
-    fn keys(&self, file: Option<PathBuf>, profile: Option<String>, metadata: bool) -> Keys {
+    fn keys(&self, file: Option<PathBuf>, profile: Option<String>, metadata: bool) -> Credentials {
         if metadata {
-            return Keys::InstanceMetadata;
+            return Credentials::InstanceMetadata;
         }
         let profile = profile.or_else(|| self.profile.clone());
         if let Some(path) = file {
-            return Keys::File { path, profile };
+            return Credentials::File { path, profile };
         }
         if let (Some(id), Some(secret)) = (&self.access_key_id, &self.secret_access_key) {
-            return Keys::Given {
+            return Credentials::Keys {
                 access_key_id: id.clone(),
                 secret_access_key: secret.clone(),
                 session_token: self.session_token.clone(),
@@ -134,8 +106,8 @@ impl Environment {
         }
         let own = self.home.as_ref().map(|home| home.join(".aws/credentials")).filter(|path| path.exists());
         match self.credentials_file.clone().or(own) {
-            Some(path) => Keys::File { path, profile },
-            None => Keys::Anonymous,
+            Some(path) => Credentials::File { path, profile },
+            None => Credentials::Anonymous,
         }
     }
 
@@ -147,21 +119,6 @@ impl Environment {
                 let value = percent_encoding::utf8_percent_encode(value, percent_encoding::NON_ALPHANUMERIC);
                 options.push(format!("{name}={value}"));
             }
-        }
-    }
-}
-
-// === impl Keys ===
-
-impl std::fmt::Debug for Keys {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Anonymous => f.write_str("Anonymous"),
-            Self::Given { .. } => f.write_str("Given(..)"),
-            Self::AccountKey(_) => f.write_str("AccountKey(..)"),
-            Self::Sas(_) => f.write_str("Sas(..)"),
-            Self::File { path, profile } => write!(f, "File({}, {profile:?})", path.display()),
-            Self::InstanceMetadata => f.write_str("InstanceMetadata"),
         }
     }
 }
@@ -189,10 +146,13 @@ mod tests {
             &Environment { region: Some("eu-1".into()), ..Environment::default() },
         );
         assert_eq!(found.url, "s3://bucket/team?endpoint=http%3A%2F%2F127.0.0.1%3A1&region=eu%2D1");
-        assert_eq!(found.keys, Keys::File { path: "/etc/k".into(), profile: Some("ci".into()) });
+        assert_eq!(
+            found.credentials,
+            Credentials::File { path: "/etc/k".into(), profile: Some("ci".into()) }
+        );
         assert!(found.read_only);
         let found = parse("file:///srv/cache", &Environment::default());
-        assert_eq!((found.url.as_str(), found.keys), ("file:///srv/cache", Keys::Anonymous));
+        assert_eq!((found.url.as_str(), found.credentials), ("file:///srv/cache", Credentials::Anonymous));
     }
 
     #[test]
@@ -203,13 +163,16 @@ mod tests {
             credentials_file: Some("/etc/k".into()),
             ..Environment::default()
         };
-        let keys = parse("s3://bucket", &environment).keys;
-        assert!(matches!(keys, Keys::Given { .. }));
+        let keys = parse("s3://bucket", &environment).credentials;
+        assert!(matches!(keys, Credentials::Keys { .. }));
         assert!(!format!("{keys:?}").contains("hush"), "secrets are never shown");
-        assert_eq!(parse("s3://bucket?instance_metadata=true", &environment).keys, Keys::InstanceMetadata);
+        assert_eq!(
+            parse("s3://bucket?instance_metadata=true", &environment).credentials,
+            Credentials::InstanceMetadata
+        );
         let file_only = Environment { access_key_id: None, ..environment };
-        assert!(matches!(parse("s3://bucket", &file_only).keys, Keys::File { .. }));
-        assert_eq!(parse("s3://bucket", &Environment::default()).keys, Keys::Anonymous);
+        assert!(matches!(parse("s3://bucket", &file_only).credentials, Credentials::File { .. }));
+        assert_eq!(parse("s3://bucket", &Environment::default()).credentials, Credentials::Anonymous);
     }
 
     #[test]

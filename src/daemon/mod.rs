@@ -7,7 +7,6 @@
 //! Killed at any point, nothing that was queued is lost; so no step here saves anything that the stores have not.
 
 mod folder;
-mod log;
 mod parts;
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -18,10 +17,10 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{Config, PORT};
 use crate::error::{Error, Kind, Result};
+use crate::logging;
 use crate::protocol::{self, Context};
 use crate::server::{self, Bound, Endpoint, Limits, Server, Wanted};
 use folder::Locked;
-pub(crate) use log::check_filter;
 
 /// Uploads that run are begun again after the next start; nothing is gained by a long wait for them.
 const UPSTREAM_GRACE: Duration = Duration::from_secs(2);
@@ -31,7 +30,7 @@ const UPSTREAM_GRACE: Duration = Duration::from_secs(2);
 /// # Errors
 /// What kept it from starting, in words for who started it.
 pub fn run(config: Config) -> Result<()> {
-    log::begin(config.log_format, &config.log_filter)?;
+    logging::begin(config.log_format, &config.log_filter)?;
     let descriptors = raise_descriptors();
     let _state = Locked::take(&config.folders.state)?;
     let _cache = Locked::take(&config.folders.cache)?;
@@ -52,9 +51,9 @@ async fn serve(config: Config, descriptors: u64) -> Result<()> {
     let mut terminate = watch(SignalKind::terminate())?;
     let mut interrupt = watch(SignalKind::interrupt())?;
 
-    let wanted: Vec<Wanted> =
-        config.listen.iter().map(|endpoint| Wanted { endpoint: endpoint.clone(), optional: false }).collect();
-    let bound = Bound::bind(&wanted, &default_endpoints(), &config.folders.socket)?;
+    let defaults = default_endpoints();
+    let defaults = if config.listen_default { &defaults[..] } else { &[] };
+    let bound = Bound::bind(&config.listen, defaults, &config.folders.socket)?;
     for endpoint in bound.endpoints() {
         tracing::info!("listening on {endpoint}");
     }
@@ -86,7 +85,8 @@ async fn serve(config: Config, descriptors: u64) -> Result<()> {
 
 /// Loopback of both families. Machines without IPv6 do without the second.
 fn default_endpoints() -> [Wanted; 2] {
-    let tcp = |address: SocketAddr, optional| Wanted { endpoint: Endpoint::Tcp(address), optional };
+    let tcp =
+        |address: SocketAddr, optional| Wanted { endpoint: Endpoint::Tcp(address), optional, only: None };
     [tcp((Ipv4Addr::LOCALHOST, PORT).into(), false), tcp((Ipv6Addr::LOCALHOST, PORT).into(), true)]
 }
 
@@ -108,7 +108,10 @@ fn server_settings(config: &Config, descriptors: u64) -> server::Settings {
         allow_hosts: config.allow_hosts.clone(),
         users: config.users.clone(),
         tokens: config.tokens.clone(),
-        routes: server::Routes::new(config.routes.default, config.routes.namespaces.clone()),
+        routes: server::Routes::new(
+            server::Route { upstream: config.routes.default, ..Default::default() },
+            config.routes.namespaces.iter().cloned(),
+        ),
         ..server::Settings::default()
     }
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::cache::{self, Cache, Parts};
-use crate::config::{Bounds, Config, Durability, Keys, Place};
+use crate::config::{Bounds, Config, Durability, Place};
 use crate::digest::hex;
 use crate::error::{Error, Result};
 use crate::key::UpstreamId;
@@ -12,7 +12,7 @@ use crate::memory;
 use crate::protocol::turborepo;
 use crate::stats::Stats;
 use crate::store::{self, Generations, Quarantine, Role, Store};
-use crate::upstream::{Credentials, Location, Remote, RemoteSettings, Runtime};
+use crate::upstream::{Location, Remote, RemoteSettings, Runtime};
 
 /// Opens stores and upstream. Replays go on behind; no network is needed.
 pub(super) fn open(config: &Config) -> Result<(Cache, Runtime)> {
@@ -110,16 +110,7 @@ fn remote_settings(id: UpstreamId, place: &Place, config: &Config) -> Result<Rem
         id,
         name: place.name.clone(),
         location,
-        credentials: match upstream.keys.clone() {
-            Keys::Anonymous => Credentials::Anonymous,
-            Keys::Given { access_key_id, secret_access_key, session_token } => {
-                Credentials::Keys { access_key_id, secret_access_key, session_token }
-            }
-            Keys::AccountKey(key) => Credentials::AccountKey(key),
-            Keys::Sas(token) => Credentials::Sas(token),
-            Keys::File { path, profile } => Credentials::File { path, profile },
-            Keys::InstanceMetadata => Credentials::InstanceMetadata,
-        },
+        credentials: upstream.credentials.clone(),
         read_only: upstream.read_only,
         connect,
         first_byte,

@@ -107,7 +107,7 @@ mod tests {
 
     use super::*;
     use crate::digest::Digest;
-    use crate::key::{Namespace, Naming, Owner};
+    use crate::key::{Namespace, Naming, Owner, Policy};
 
     const AC: Space = Space::new("ac", Naming::Immutable, Layout::Sharded).with_links();
     const BLOB: Space =
@@ -116,7 +116,12 @@ mod tests {
         Space::new("turborepo", Naming::Immutable, Layout::Verbatim).with_sibling("artifacttag", ".tag");
 
     fn scope(namespace: &str) -> Scope {
-        Scope { owner: Owner(1000), namespace: Namespace::parse(namespace).expect("valid"), upstream: None }
+        Scope {
+            owner: Owner(1000),
+            namespace: Namespace::parse(namespace).expect("valid"),
+            upstream: None,
+            policy: Policy::default(),
+        }
     }
 
     #[test]

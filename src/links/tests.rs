@@ -105,7 +105,7 @@ fn file(path: &str, digest: Option<WireDigest>) -> OutputFile {
 }
 
 fn found(result: &ActionResult) -> Option<Vec<(Digest, u64, bool)>> {
-    match action_result(&result.encode_to_vec()) {
+    match action_result(Function::Sha256, &result.encode_to_vec()) {
         Links::Opaque => None,
         Links::Known(links) => Some(links.iter().map(|link| (link.digest, link.size, link.tree)).collect()),
     }
@@ -192,7 +192,7 @@ fn what_is_not_strictly_an_action_result_is_opaque() {
         ("given twice", &[&good[..], &good[..]].concat()),
         ("followed by something", &[&good[..], b"\0"].concat()),
     ] {
-        assert_eq!(action_result(bytes), Links::Opaque, "{name}");
+        assert_eq!(action_result(Function::Sha256, bytes), Links::Opaque, "{name}");
     }
 }
 
@@ -209,18 +209,18 @@ fn a_tree_names_the_files_of_all_its_directories() {
             directories: vec![],
         }],
     };
-    let links = tree(&message.encode_to_vec()).expect("strict");
+    let links = tree(Function::Sha256, &message.encode_to_vec()).expect("strict");
     assert_eq!(
         links.iter().map(|link| (link.digest, link.size, link.tree)).collect::<Vec<_>>(),
         [(blob(1), 10, false), (blob(2), 20, false)]
     );
-    assert_eq!(tree(b""), Some(vec![]), "the empty tree");
+    assert_eq!(tree(Function::Sha256, b""), Some(vec![]), "the empty tree");
     let nameless = Tree {
         root: Some(Directory { files: vec![node("", wire(1, 1))], directories: vec![] }),
         children: vec![],
     };
-    assert_eq!(tree(&nameless.encode_to_vec()), None);
-    assert_eq!(tree(b"not a tree"), None);
+    assert_eq!(tree(Function::Sha256, &nameless.encode_to_vec()), None);
+    assert_eq!(tree(Function::Sha256, b"not a tree"), None);
 }
 
 #[test]
@@ -241,8 +241,8 @@ fn more_links_than_the_bound_are_opaque_and_so_are_more_bytes() {
 proptest! {
     #[test]
     fn whatever_the_bytes_nothing_panics_and_prost_agrees(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-        let _ = tree(&bytes);
-        if let Links::Known(links) = action_result(&bytes) {
+        let _ = tree(Function::Sha256, &bytes);
+        if let Links::Known(links) = action_result(Function::Sha256, &bytes) {
             prop_assert!(ActionResult::decode(&bytes[..]).is_ok());
             prop_assert!(links.len() <= bytes.len());
         }
@@ -263,7 +263,7 @@ proptest! {
         let mut bytes = result.encode_to_vec();
         let place = place.index(bytes.len());
         bytes[place] = byte;
-        if let Links::Known(links) = action_result(&bytes) {
+        if let Links::Known(links) = action_result(Function::Sha256, &bytes) {
             let decoded = ActionResult::decode(&bytes[..]).expect("well-formed");
             let mut named: Vec<_> = decoded.output_files.iter()
                 .filter(|file| file.contents.is_empty())

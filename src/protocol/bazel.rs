@@ -1,13 +1,14 @@
 //! The cache protocol of Bazel over HTTP, which Mill, moon (`api: http`) and bazel-remote's other clients speak too.
 //!
 //! ```text
-//! GET HEAD PUT  [/ns…]/cas/{sha256}    the bytes of that digest, verified; one for all namespaces
-//! GET HEAD PUT  [/ns…]/ac/{sha256}     an action result, opaque or not; JSON where the client asks for it
+//! GET HEAD PUT  [/ns…]/cas/{hash}      the bytes of that digest, verified; one for all namespaces
+//! GET HEAD PUT  [/ns…]/ac/{hash}       an action result, opaque or not; JSON where the client asks for it
 //! GET HEAD      [/ns…]/status          bazel-remote's keys; moon only looks at the status
 //! ```
 //!
-//! A PUT is answered with 200: every client takes it. A miss is a 404 with a length, without which Bazel fails the
-//! read. The empty blob is always there. 5xx never happens: Bazel repeats those five times, for 3 s an action.
+//! A hash is of SHA-256; in a namespace that says so, of BLAKE3. A PUT is answered with 200: every client takes it. A
+//! miss is a 404 with a length, without which Bazel fails the read. The empty blob is always there. 5xx never happens:
+//! Bazel repeats those five times, for 3 s an action.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -36,8 +37,8 @@ pub struct Frontend {
 /// What a path of this protocol names.
 #[derive(Debug)]
 pub enum Route {
-    /// `cas/{digest}`.
-    Content(Digest),
+    /// `cas/{hash}`; of which function is for the namespace to say.
+    Content([u8; 32]),
     /// `ac/{digest}`.
     Action(Name),
     /// `status`.
@@ -64,9 +65,9 @@ impl Route {
         }
         let folder = last.checked_sub(1)?;
         let route = match segments[folder].as_ref() {
-            "cas" => Digest::parse(Function::Sha256, name).map(Self::Content),
+            "cas" => Digest::parse(Function::default(), name).map(|digest| Self::Content(*digest.hash())),
             "ac" => {
-                let checked = Digest::parse(Function::Sha256, name).and_then(|_| Name::parse(name));
+                let checked = Digest::parse(Function::default(), name).and_then(|_| Name::parse(name));
                 checked.map(Self::Action)
             }
             _ => return None,
@@ -87,8 +88,8 @@ impl Frontend {
     pub fn answer_now<B>(&self, scope: &Scope, route: &Route, request: &Request<B>) -> Option<Answer> {
         match route {
             // Action results are never answered from memory alone: what they name may be gone.
-            Route::Content(digest) if *request.method() == Method::GET => {
-                self.context.cache.get_now(scope, &Key::Content(*digest)).map(|hit| self.hit(hit))
+            Route::Content(hash) if *request.method() == Method::GET => {
+                self.context.cache.get_now(scope, &content(scope, *hash)).map(|hit| self.hit(hit))
             }
             Route::Content(_) | Route::Action(_) | Route::Status | Route::Refused(_) => None,
         }
@@ -97,7 +98,7 @@ impl Frontend {
     /// Answers a request.
     pub async fn answer<B: Incoming>(&self, scope: &Scope, route: Route, request: Request<B>) -> Answer {
         match route {
-            Route::Content(digest) => self.answer_entry(scope, Key::Content(digest), false, request).await,
+            Route::Content(hash) => self.answer_entry(scope, content(scope, hash), false, request).await,
             Route::Action(name) => {
                 self.answer_entry(scope, Key::Named { space: AC, name }, true, request).await
             }
@@ -136,7 +137,7 @@ impl Frontend {
         };
         let from = hit.from;
         match hit.body.collect(PARSED_BYTES_MAX as u64).await {
-            Ok(bytes) => match messages::to_json(&bytes) {
+            Ok(bytes) => match messages::to_json(scope.policy.digest, &bytes) {
                 Some(json) => {
                     self.stats.hit(from);
                     self.stats.bytes_out.add(json.len() as u64);
@@ -180,7 +181,7 @@ impl Frontend {
         http::identity_only(headers)?;
         let cache = &self.context.cache;
         if is_action && http::sends_json(headers) {
-            let bytes = messages::from_json(&upload.collect(JSON_BYTES_MAX).await?)?;
+            let bytes = messages::from_json(scope.policy.digest, &upload.collect(JSON_BYTES_MAX).await?)?;
             let claim = Claim { len: Some(bytes.len() as u64), digest: None };
             let mut put = cache.put(scope, key, claim, Attrs::default(), Precondition::None).await?;
             put.write(bytes.into()).await?;
@@ -225,4 +226,8 @@ impl Dialect for Frontend {
     fn describe(&self, headers: &mut HeaderMap, _: &Meta) {
         headers.insert(CONTENT_TYPE, http::OCTETS);
     }
+}
+
+fn content(scope: &Scope, hash: [u8; 32]) -> Key {
+    Key::Content(Digest::new(scope.policy.digest, hash))
 }

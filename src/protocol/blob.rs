@@ -15,7 +15,7 @@ use std::time::Duration;
 use hyper::StatusCode;
 
 use super::Context;
-use super::http::{Entries, Rules, Target, path_name};
+use super::http::{Entries, OCTETS, Rules, Target, path_name};
 use crate::key::{Layout, Naming, Space};
 
 /// Generic blobs. A minute is what their clients' own local copies outlive anyway.
@@ -27,6 +27,7 @@ pub fn frontend(context: Arc<Context>) -> Entries {
     let rules = Rules {
         space: BLOB,
         allow: "GET, HEAD, PUT, POST, PATCH, DELETE",
+        untyped: OCTETS,
         never_empty: None,
         nothing_deleted: StatusCode::NOT_FOUND,
     };

@@ -26,7 +26,7 @@ use std::time::Duration;
 use hyper::StatusCode;
 
 use super::Context;
-use super::http::{Entries, Rules, Target};
+use super::http::{Entries, OCTETS, Rules, Target};
 use crate::key::{Layout, Name, Naming, Space};
 
 /// Results and manifests.
@@ -41,6 +41,7 @@ pub fn frontend(context: Arc<Context>) -> Entries {
     let rules = Rules {
         space: CCACHE,
         allow: "GET, HEAD, PUT, DELETE",
+        untyped: OCTETS,
         never_empty: Some("an entry of ccache is never empty; send its bytes"),
         nothing_deleted: StatusCode::NO_CONTENT,
     };

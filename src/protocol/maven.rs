@@ -23,7 +23,7 @@ use std::time::Duration;
 use hyper::StatusCode;
 
 use super::Context;
-use super::http::{Entries, Rules, Target, path_name};
+use super::http::{Entries, OCTETS, Rules, Target, path_name};
 use crate::key::{Layout, Naming, Space};
 
 /// Build infos, artifacts and reports.
@@ -40,6 +40,7 @@ pub fn frontend(context: Arc<Context>) -> Entries {
     let rules = Rules {
         space: MAVEN,
         allow: "GET, HEAD, PUT, DELETE",
+        untyped: OCTETS,
         never_empty: None,
         nothing_deleted: StatusCode::NOT_FOUND,
     };

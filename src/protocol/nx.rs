@@ -21,7 +21,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
-use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use hyper::header::{CONTENT_TYPE, HeaderMap};
 use hyper::{Method, Request, StatusCode};
 
 use super::http::{self, Answer, Dialect, Incoming, Upload};
@@ -59,8 +59,6 @@ pub const ARCHIVES: Space = Space::new("nx", Naming::Immutable, Layout::Verbatim
 
 /// The digits of the largest u64.
 const HASH_BYTES_MAX: usize = 20;
-/// Nx compares the whole value: with a charset it reports a misconfigured server instead of the text.
-const TEXT: HeaderValue = HeaderValue::from_static("text/plain");
 /// How a gzip file begins: its mark, and the one method of compression that there is.
 const GZIP: [u8; 3] = [0x1f, 0x8b, 8];
 /// Where its head names the system that it was written on. Nx's own writer says it isn't known; Node's zlib, with
@@ -166,7 +164,7 @@ impl Dialect for Frontend {
 
     fn line(&self, status: StatusCode, words: Cow<'static, str>) -> Answer {
         let mut answer = http::text(status, words);
-        answer.headers_mut().insert(CONTENT_TYPE, TEXT);
+        answer.headers_mut().insert(CONTENT_TYPE, http::BARE_TEXT);
         answer
     }
 

@@ -31,27 +31,13 @@ use super::http::{self, Answer, Dialect, Incoming, Upload};
 use crate::entry::Meta;
 use crate::error::{Error, Result};
 use crate::key::{Key, Layout, Name, Naming, Scope, Space};
-use crate::stats::{Counter, ProtocolStats};
+use crate::stats::ProtocolStats;
 
 /// Turborepo's protocol.
 #[derive(Debug)]
 pub struct Frontend {
     context: Arc<Context>,
     stats: Arc<ProtocolStats>,
-    events: Events,
-}
-
-/// What turbo's own event reports say: its local cache included, which no request shows.
-#[derive(Debug, Default)]
-pub struct Events {
-    /// Hits in turbo's local cache.
-    pub local_hits: Counter,
-    /// Misses in turbo's local cache.
-    pub local_misses: Counter,
-    /// Hits here, as turbo counts them: downloaded, and the tag was right.
-    pub remote_hits: Counter,
-    /// Misses here, as turbo counts them.
-    pub remote_misses: Counter,
 }
 
 /// What a path of this protocol names.
@@ -122,12 +108,7 @@ fn check_hash(hash: &str) -> Result<()> {
 impl Frontend {
     /// A frontend over `context`.
     pub fn new(context: Arc<Context>) -> Self {
-        Self { stats: context.stats("turborepo"), context, events: Events::default() }
-    }
-
-    /// What turbo reported.
-    pub fn events(&self) -> &Events {
-        &self.events
+        Self { stats: context.stats("turborepo"), context }
     }
 
     /// The answer to a plain GET that the memory tier has.

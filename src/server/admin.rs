@@ -171,6 +171,15 @@ fn counters(stats: &Stats) -> Value {
                 ("bytes_out", &protocol.bytes_out),
             ]);
             counts.insert("hits".into(), named(&hits).into());
+            let reported = named(&[
+                ("local_hits", &protocol.reported.local_hits),
+                ("local_misses", &protocol.reported.local_misses),
+                ("remote_hits", &protocol.reported.remote_hits),
+                ("remote_misses", &protocol.reported.remote_misses),
+            ]);
+            if reported.values().any(|count| count.as_u64() != Some(0)) {
+                counts.insert("reported".into(), reported.into());
+            }
             (name.to_owned(), counts.into())
         })
         .collect();

@@ -15,9 +15,11 @@ use tokio_util::task::TaskTracker;
 
 use super::access::{Answer, Ticket, Uploading};
 use super::clocks::{Activity, Admitted, Order};
-use super::dispatch::{self, Door, Visit};
+use super::dispatch::{self, Door};
+use super::frontends::Protocol;
 use super::identity::Caller;
 use super::listen::Gate;
+use super::visit::Visit;
 use super::wire::{Socket, Version, Wire};
 
 /// One read of an upload takes at most this, and a head over it is 431.
@@ -69,6 +71,7 @@ pub(super) async fn serve(
     socket: Socket,
     admitted: Admitted,
     gate: Gate,
+    only: Option<Protocol>,
     door: Arc<Door>,
     tasks: TaskTracker,
 ) {
@@ -84,7 +87,7 @@ pub(super) async fn serve(
         tracing::info!("refused a connection: {words}");
         activity.read(); // who isn't let in has no right to idle here: the clock of a head runs at once
     }
-    let visit = Arc::new(Visit { caller, unix, local, gate });
+    let visit = Arc::new(Visit { caller, unix, local, gate, only });
     let mut wire = Wire::new(socket, Arc::clone(&activity));
     let Some(version) = wire.version().await else { return };
     let multiplexed = version == Version::Http2;

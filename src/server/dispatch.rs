@@ -4,25 +4,24 @@
 
 use std::borrow::Cow;
 use std::future::Future;
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{self, Poll};
 
-use hyper::header::{AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{Request, Response, StatusCode, Version};
 
 use super::access::{Ticket, Uploading};
 use super::admin::{Admin, Content, Page};
-use super::frontends::{DRAIN_BYTES_MAX, Dialect, Frontends, Named, Route, Spot, plain};
+use super::frontends::{DRAIN_BYTES_MAX, Found, Frontends, Protocol, plain};
 use super::guard::Guard;
 use super::identity::{Access, Caller};
 use super::listen::Gate;
 use super::path::with_segments;
 use super::tokens::Tokens;
+use super::visit::Visit;
 use super::wire::Socket;
-use crate::protocol::http::{self, Answer, Reply, Target, Upload};
-use crate::protocol::{bazel, gradle, nx, turborepo};
+use crate::protocol::http::{self, Answer, Reply, Upload};
 
 /// The map, in the words of a 404.
 const MAP: &str = "not a path of this cache, which serves [/ns]/cas/{64 hex}, [/ns]/ac/{64 hex} and [/ns]/status \
@@ -37,17 +36,7 @@ pub(super) struct Door {
     pub(super) guard: Guard,
     pub(super) tokens: Tokens,
     pub(super) admin: Arc<Admin>,
-    pub(super) frontends: Frontends,
-}
-
-/// Who is at the other end of a connection, and by which socket.
-#[derive(Debug)]
-pub(super) struct Visit {
-    pub(super) caller: Caller,
-    pub(super) unix: bool,
-    /// The address that it came to.
-    pub(super) local: Option<IpAddr>,
-    pub(super) gate: Gate,
+    pub(super) frontends: Arc<Frontends>,
 }
 
 /// An answer in the making.
@@ -66,9 +55,12 @@ pub(super) fn answer(
     request: Request<Uploading>,
 ) -> Answering {
     if let Caller::Stranger(words) = &visit.caller {
-        // Not even read from: the connection ends.
-        let words = http::text(StatusCode::FORBIDDEN, format!("{words}\n"));
-        return Answering::Now(Some(http::closing(words, request.version())));
+        // Not even read from: the connection ends. Nx shows the words of a 401, and of nothing else.
+        let answer = match visit.only.or_else(|| Protocol::looks_meant(request.uri().path())) {
+            Some(Protocol::Nx) => not_admitted(format!("{words}\n")),
+            _ => http::text(StatusCode::FORBIDDEN, format!("{words}\n")),
+        };
+        return Answering::Now(Some(http::closing(answer, request.version())));
     }
     if let Err(words) = door.guard.check(request.uri(), request.version(), request.headers(), visit) {
         return Answering::later(plain(StatusCode::FORBIDDEN, format!("{words}\n").into(), request));
@@ -78,105 +70,55 @@ pub(super) fn answer(
     }
     let frontends = &door.frontends;
     let routed = with_segments(request.uri().path(), |segments| {
-        Ok(match frontends.route(segments)? {
-            Route::Admin(rest) => {
-                Routed::Admin(Page::parse(rest, request.uri().query(), visit.gate == Gate::Admin))
+        Ok(match segments {
+            ["-", rest @ ..] => {
+                Routed::Page(Page::parse(rest, request.uri().query(), visit.gate == Gate::Admin))
             }
-            Route::Bazel(spot, route) => Routed::Bazel(spot, route),
-            Route::Turborepo(spot, route) => Routed::Turborepo(spot, route),
-            Route::Nx(spot, route) => Routed::Nx(spot, route),
-            Route::Gradle(spot, route) => Routed::Gradle(spot, route),
-            Route::Named(which, spot, target) => Routed::Named(which, spot, target),
-            Route::Unserved(name) => Routed::Missing(
-                format!("/{name} is a route that this version of larder doesn't serve yet\n").into(),
-            ),
-            Route::Unknown => Routed::Missing(MAP.into()),
+            _ => Routed::Frontend(frontends.find(visit.only, segments)?),
         })
     });
     match routed {
-        Ok(Routed::Bazel(spot, route)) => {
-            ticket.answered_by("bazel");
-            if let Some(answer) = frontends.bazel.answer_now(frontends.scope(&spot), &route, &request) {
+        Ok(Routed::Frontend(Found::Call(spot, call))) => {
+            ticket.answered_by(call.protocol().name());
+            if let Some(answer) = frontends.answer_now(&spot, &call, &request) {
                 return Answering::Now(Some(answer));
             }
-            let door = Arc::clone(door);
-            Answering::later(async move {
-                let frontends = &door.frontends;
-                frontends.bazel.answer(frontends.scope(&spot), route, request).await
-            })
+            Answering::Later(frontends.answer(spot, call, request))
         }
-        Ok(Routed::Turborepo(spot, route)) => {
-            ticket.answered_by("turborepo");
-            if let Some(answer) = frontends.turborepo.answer_now(frontends.scope(&spot), &route, &request) {
-                return Answering::Now(Some(answer));
-            }
-            let door = Arc::clone(door);
-            Answering::later(async move {
-                let frontends = &door.frontends;
-                frontends.turborepo.answer(frontends.scope(&spot), route, request).await
-            })
+        Ok(Routed::Frontend(Found::Unserved(name))) => {
+            let words = format!("/{name} is a route that this version of larder doesn't serve yet\n");
+            Answering::later(plain(StatusCode::NOT_FOUND, words.into(), request))
         }
-        Ok(Routed::Nx(spot, route)) => {
-            ticket.answered_by("nx");
-            if let Some(answer) = frontends.nx.answer_now(frontends.scope(&spot), &route, &request) {
-                return Answering::Now(Some(answer));
-            }
-            let door = Arc::clone(door);
-            Answering::later(async move {
-                let frontends = &door.frontends;
-                frontends.nx.answer(frontends.scope(&spot), route, request).await
-            })
+        Ok(Routed::Frontend(Found::Unknown)) => {
+            let words = match visit.only {
+                None => MAP.into(),
+                Some(only) => {
+                    format!("not a path of {0}, and this listener is for {0} alone\n", only.name()).into()
+                }
+            };
+            Answering::later(plain(StatusCode::NOT_FOUND, words, request))
         }
-        Ok(Routed::Gradle(spot, route)) => {
-            ticket.answered_by("gradle");
-            if let Some(answer) = frontends.gradle.answer_now(frontends.scope(&spot), &route, &request) {
-                return Answering::Now(Some(answer));
-            }
-            let door = Arc::clone(door);
-            Answering::later(async move {
-                let frontends = &door.frontends;
-                frontends.gradle.answer(frontends.scope(&spot), route, request).await
-            })
-        }
-        Ok(Routed::Named(which, spot, target)) => {
-            let entries = frontends.named(which);
-            ticket.answered_by(entries.protocol());
-            if let Some(answer) = entries.answer_now(frontends.scope(&spot), &target, &request) {
-                return Answering::Now(Some(answer));
-            }
-            let door = Arc::clone(door);
-            Answering::later(async move {
-                let frontends = &door.frontends;
-                frontends.named(which).answer(frontends.scope(&spot), target, request).await
-            })
-        }
-        Ok(Routed::Admin(Ok(page))) => {
+        Ok(Routed::Page(Ok(page))) => {
             ticket.answered_by("admin");
             let admin = Arc::clone(&door.admin);
             Answering::later(async move { show(&admin, page, request).await })
         }
-        Ok(Routed::Admin(Err((status, words)))) => {
+        Ok(Routed::Page(Err((status, words)))) => {
             ticket.answered_by("admin");
             Answering::later(plain(status, format!("{words}\n").into(), request))
         }
-        Ok(Routed::Missing(words)) => Answering::later(plain(StatusCode::NOT_FOUND, words, request)),
         Err(error) => {
-            let dialect = Dialect::of(request.uri().path());
-            let door = Arc::clone(door);
-            Answering::later(async move { door.frontends.refuse(dialect, &error, request).await })
+            let meant_for = visit.only.or_else(|| Protocol::looks_meant(request.uri().path()));
+            let frontends = Arc::clone(frontends);
+            Answering::later(async move { frontends.refuse(meant_for, &error, request).await })
         }
     }
 }
 
-/// A [`Route`] without the segments.
+/// Where a path leads.
 enum Routed {
-    Bazel(Spot, bazel::Route),
-    Turborepo(Spot, turborepo::Route),
-    Nx(Spot, nx::Route),
-    Gradle(Spot, gradle::Route),
-    Named(Named, Spot, Target),
-    Admin(std::result::Result<Page, (StatusCode, &'static str)>),
-    Missing(Cow<'static, str>),
+    Frontend(Found),
+    Page(std::result::Result<Page, (StatusCode, &'static str)>),
 }
 
 // === impl Answering ===
@@ -206,13 +148,20 @@ impl Door {
     }
 }
 
+/// A 401 in words, of the one type behind which Nx reads them.
+fn not_admitted(words: impl Into<Cow<'static, str>>) -> Answer {
+    let mut answer = http::text(StatusCode::UNAUTHORIZED, words);
+    answer.headers_mut().insert(CONTENT_TYPE, http::BARE_TEXT);
+    answer
+}
+
 /// Asks for a token. Little is read of what comes without one.
 async fn unauthorized(request: Request<Uploading>) -> Answer {
     const STRANGERS_BYTES_MAX: u64 = 1 << 20;
     let (_, upload) = Upload::of(request);
     let words =
         "this listener needs a token: Authorization: Bearer TOKEN, or Basic with its name and TOKEN\n";
-    let mut answer = http::text(StatusCode::UNAUTHORIZED, words);
+    let mut answer = not_admitted(words);
     let schemes = HeaderValue::from_static("Basic realm=\"larder\", Bearer realm=\"larder\"");
     answer.headers_mut().insert(WWW_AUTHENTICATE, schemes);
     upload.finish(answer, STRANGERS_BYTES_MAX).await

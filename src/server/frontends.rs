@@ -1,6 +1,12 @@
 //! The frontends, and which of them a path belongs to: one match on its segments, from which nothing falls through.
+//!
+//! A listener may be for one protocol alone. Then the protocol has the root there: what its paths begin with on the map
+//! (`/gradle/…`) is left out, and no other protocol answers.
 
 use std::borrow::Cow;
+use std::future::Future;
+use std::ops::Range;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use hyper::{Request, StatusCode};
@@ -18,34 +24,56 @@ pub(super) const DRAIN_BYTES_MAX: u64 = 64 << 20;
 /// All that answer, and the scope of a path without a namespace.
 #[derive(Debug)]
 pub(super) struct Frontends {
-    pub(super) bazel: bazel::Frontend,
-    pub(super) turborepo: turborepo::Frontend,
-    pub(super) nx: nx::Frontend,
-    pub(super) gradle: gradle::Frontend,
+    bazel: bazel::Frontend,
+    turborepo: turborepo::Frontend,
+    nx: nx::Frontend,
     blob: Entries,
     ccache: Entries,
+    gradle: Entries,
     maven: Entries,
     scope: Scope,
     routes: Routes,
 }
 
-/// Those of the frontends that answer for named entries alike.
+/// A protocol that is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Named {
+pub enum Protocol {
+    /// Bazel's HTTP cache: Mill, moon.
+    Bazel,
+    /// Turborepo's.
+    Turborepo,
+    /// Nx's.
+    Nx,
+    /// One of those that answer for named entries alike.
+    Named(Named),
+}
+
+/// A protocol of named entries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Named {
+    /// Anything with GET and PUT.
     Blob,
+    /// ccache over HTTP.
     Ccache,
+    /// Gradle's HTTP build cache.
+    Gradle,
+    /// The Maven build cache extension.
     Maven,
 }
 
-/// Who answers a path, and with what.
+/// Who answers a path, and what it names there.
 #[derive(Debug)]
-pub(super) enum Route<'a> {
-    Bazel(Spot, bazel::Route),
-    Turborepo(Spot, turborepo::Route),
-    Nx(Spot, nx::Route),
-    Gradle(Spot, gradle::Route),
-    Named(Named, Spot, Target),
-    Admin(&'a [&'a str]),
+pub(super) enum Call {
+    Bazel(bazel::Route),
+    Turborepo(turborepo::Route),
+    Nx(nx::Route),
+    Named(Named, Target),
+}
+
+/// What a path is.
+#[derive(Debug)]
+pub(super) enum Found {
+    Call(Spot, Call),
     /// On the map, but not in this version.
     Unserved(&'static str),
     Unknown,
@@ -55,15 +83,104 @@ pub(super) enum Route<'a> {
 /// them, so that a request for what memory has counts none.
 pub(super) type Spot = Option<Scope>;
 
-/// Whose words a refusal has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Dialect {
-    Bazel,
-    Turborepo,
-    Nx,
-    Gradle,
-    Named(Named),
-    Plain,
+type Answering = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+/// In this order they are asked whether a path is theirs. ccache before Bazel: its bazel layout is told from action
+/// results by its names.
+const PROTOCOLS: [Protocol; 7] = [
+    Protocol::Named(Named::Blob),
+    Protocol::Named(Named::Maven),
+    Protocol::Named(Named::Ccache),
+    Protocol::Named(Named::Gradle),
+    Protocol::Nx,
+    Protocol::Turborepo,
+    Protocol::Bazel,
+];
+
+/// First segments that are on the map for later versions.
+const UNSERVED: [&str; 5] = ["dav", "nix", "go", "larder", "s3"];
+
+// === impl Protocol ===
+
+impl Protocol {
+    /// The protocol that stats, logs and the configuration call so.
+    pub fn named(name: &str) -> Option<Self> {
+        PROTOCOLS.into_iter().find(|protocol| protocol.name() == name)
+    }
+
+    /// What stats, logs and the configuration call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bazel => "bazel",
+            Self::Turborepo => "turborepo",
+            Self::Nx => "nx",
+            Self::Named(which) => which.name(),
+        }
+    }
+
+    /// What a path names for it, and which of the segments are the namespace.
+    fn parse(self, segments: &[&str]) -> Option<(Range<usize>, Call)> {
+        let named =
+            |(namespace, target), which| -> (Range<usize>, Call) { (namespace, Call::Named(which, target)) };
+        match self {
+            Self::Bazel => bazel::Route::parse(segments).map(|(at, route)| (at, Call::Bazel(route))),
+            Self::Turborepo => {
+                turborepo::Route::parse(segments).map(|(at, route)| (at, Call::Turborepo(route)))
+            }
+            Self::Nx => nx::Route::parse(segments).map(|(at, route)| (at, Call::Nx(route))),
+            Self::Named(which) => which.parse(segments).map(|parsed| named(parsed, which)),
+        }
+    }
+
+    /// Whose words a refusal of this path has, as it came: it may be one that doesn't decode.
+    pub(super) fn looks_meant(raw: &str) -> Option<Self> {
+        let (first, _) = raw.strip_prefix('/').and_then(|rest| rest.split_once('/')).unwrap_or_default();
+        if let Some(named @ Self::Named(_)) = Self::named(first) {
+            Some(named)
+        } else if raw.contains("/v1/cache/") {
+            Some(Self::Nx)
+        } else if raw.contains("/v8/artifacts") {
+            Some(Self::Turborepo)
+        } else if raw.contains("/cas/") || raw.contains("/ac/") {
+            Some(Self::Bazel)
+        } else {
+            None
+        }
+    }
+}
+
+impl Named {
+    /// Its name, which is also the first segment of its paths.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Blob => "blob",
+            Self::Ccache => "ccache",
+            Self::Gradle => "gradle",
+            Self::Maven => "maven",
+        }
+    }
+
+    fn parse(self, segments: &[&str]) -> Option<(Range<usize>, Target)> {
+        match self {
+            Self::Blob => blob::parse(segments),
+            Self::Ccache => ccache::parse(segments),
+            Self::Gradle => gradle::parse(segments),
+            Self::Maven => maven::parse(segments),
+        }
+    }
+}
+
+// === impl Call ===
+
+impl Call {
+    pub(super) fn protocol(&self) -> Protocol {
+        match self {
+            Self::Bazel(_) => Protocol::Bazel,
+            Self::Turborepo(_) => Protocol::Turborepo,
+            Self::Nx(_) => Protocol::Nx,
+            Self::Named(which, _) => Protocol::Named(*which),
+        }
+    }
 }
 
 // === impl Frontends ===
@@ -75,53 +192,39 @@ impl Frontends {
             bazel: bazel::Frontend::new(Arc::clone(&context)),
             turborepo: turborepo::Frontend::new(Arc::clone(&context)),
             nx: nx::Frontend::new(Arc::clone(&context)),
-            gradle: gradle::Frontend::new(Arc::clone(&context)),
             blob: blob::frontend(Arc::clone(&context)),
             ccache: ccache::frontend(Arc::clone(&context)),
+            gradle: gradle::frontend(Arc::clone(&context)),
             maven: maven::frontend(context),
             scope,
             routes,
         }
     }
 
-    /// The one match on segments.
-    pub(super) fn route<'a>(&self, segments: &'a [&'a str]) -> Result<Route<'a>> {
-        let unserved = match segments {
-            ["-", rest @ ..] => return Ok(Route::Admin(rest)),
-            ["blob" | "ccache" | "gradle" | "maven", ..] => "",
-            ["dav", ..] => "dav",
-            ["nix", ..] => "nix",
-            ["go", ..] => "go",
-            ["larder", ..] => "larder",
-            ["s3", ..] => "s3",
-            _ => "",
-        };
-        if !unserved.is_empty() {
-            return Ok(Route::Unserved(unserved));
+    /// Whose a path is; of `only` one protocol where the listener is for that alone.
+    pub(super) fn find(&self, only: Option<Protocol>, segments: &[&str]) -> Result<Found> {
+        match only {
+            None => self.find_on_map(segments),
+            Some(Protocol::Named(which)) => {
+                let whole: Vec<&str> = [which.name()].into_iter().chain(segments.iter().copied()).collect();
+                self.found(Protocol::Named(which).parse(&whole), &whole)
+            }
+            Some(protocol) => self.found(protocol.parse(segments), segments),
         }
-        if let Some((namespace, target)) = blob::parse(segments) {
-            return Ok(Route::Named(Named::Blob, self.spot(&segments[namespace])?, target));
+    }
+
+    fn find_on_map(&self, segments: &[&str]) -> Result<Found> {
+        if let Some(name) = UNSERVED.into_iter().find(|name| segments.first() == Some(name)) {
+            return Ok(Found::Unserved(name));
         }
-        if let Some((namespace, target)) = maven::parse(segments) {
-            return Ok(Route::Named(Named::Maven, self.spot(&segments[namespace])?, target));
+        self.found(PROTOCOLS.into_iter().find_map(|protocol| protocol.parse(segments)), segments)
+    }
+
+    fn found(&self, parsed: Option<(Range<usize>, Call)>, segments: &[&str]) -> Result<Found> {
+        match parsed {
+            Some((namespace, call)) => Ok(Found::Call(self.spot(&segments[namespace])?, call)),
+            None => Ok(Found::Unknown),
         }
-        // Before Bazel's: ccache's bazel layout is told from action results by its names.
-        if let Some((namespace, target)) = ccache::parse(segments) {
-            return Ok(Route::Named(Named::Ccache, self.spot(&segments[namespace])?, target));
-        }
-        if let Some((namespace, route)) = gradle::Route::parse(segments) {
-            return Ok(Route::Gradle(self.spot(&segments[namespace])?, route));
-        }
-        if let Some((namespace, route)) = nx::Route::parse(segments) {
-            return Ok(Route::Nx(self.spot(&segments[namespace])?, route));
-        }
-        if let Some((namespace, route)) = turborepo::Route::parse(segments) {
-            return Ok(Route::Turborepo(self.spot(&segments[namespace])?, route));
-        }
-        if let Some((namespace, route)) = bazel::Route::parse(segments) {
-            return Ok(Route::Bazel(self.spot(&segments[namespace])?, route));
-        }
-        Ok(Route::Unknown)
     }
 
     fn spot(&self, namespace: &[&str]) -> Result<Spot> {
@@ -132,67 +235,76 @@ impl Frontends {
             [one] => Namespace::parse(one)?,
             several => Namespace::parse(&several.join("/"))?,
         };
-        let upstream = self.routes.of(namespace.as_str());
-        Ok(Some(Scope { owner: self.scope.owner, namespace, upstream }))
+        let route = self.routes.of(namespace.as_str());
+        let (upstream, policy) = (route.upstream, route.policy);
+        Ok(Some(Scope { owner: self.scope.owner, namespace, upstream, policy }))
     }
 
-    pub(super) fn scope<'a>(&'a self, spot: &'a Spot) -> &'a Scope {
+    fn scope<'a>(&'a self, spot: &'a Spot) -> &'a Scope {
         spot.as_ref().unwrap_or(&self.scope)
     }
 
-    pub(super) fn named(&self, which: Named) -> &Entries {
+    fn named(&self, which: Named) -> &Entries {
         match which {
             Named::Blob => &self.blob,
             Named::Ccache => &self.ccache,
+            Named::Gradle => &self.gradle,
             Named::Maven => &self.maven,
+        }
+    }
+
+    /// The answer to a plain GET that the memory tier has: the hot path.
+    pub(super) fn answer_now(
+        &self,
+        spot: &Spot,
+        call: &Call,
+        request: &Request<Uploading>,
+    ) -> Option<Answer> {
+        let scope = self.scope(spot);
+        match call {
+            Call::Bazel(route) => self.bazel.answer_now(scope, route, request),
+            Call::Turborepo(route) => self.turborepo.answer_now(scope, route, request),
+            Call::Nx(route) => self.nx.answer_now(scope, route, request),
+            Call::Named(which, target) => self.named(*which).answer_now(scope, target, request),
+        }
+    }
+
+    /// The answer to everything else. Boxed one by one: each is as large as it needs.
+    pub(super) fn answer(self: &Arc<Self>, spot: Spot, call: Call, request: Request<Uploading>) -> Answering {
+        let all = Arc::clone(self);
+        match call {
+            Call::Bazel(route) => {
+                Box::pin(async move { all.bazel.answer(all.scope(&spot), route, request).await })
+            }
+            Call::Turborepo(route) => {
+                Box::pin(async move { all.turborepo.answer(all.scope(&spot), route, request).await })
+            }
+            Call::Nx(route) => Box::pin(async move { all.nx.answer(all.scope(&spot), route, request).await }),
+            Call::Named(which, target) => {
+                Box::pin(async move { all.named(which).answer(all.scope(&spot), target, request).await })
+            }
         }
     }
 
     /// Refuses in the words of the frontend that the path looks meant for.
     pub(super) async fn refuse(
         &self,
-        dialect: Dialect,
+        meant_for: Option<Protocol>,
         error: &Error,
         request: Request<Uploading>,
     ) -> Answer {
-        match dialect {
-            Dialect::Bazel => self.bazel.refuse_request(error, request).await,
-            Dialect::Turborepo => self.turborepo.refuse_request(error, request).await,
-            Dialect::Nx => self.nx.refuse_request(error, request).await,
-            Dialect::Gradle => self.gradle.refuse_request(error, request).await,
-            Dialect::Named(which) => self.named(which).refuse_request(error, request).await,
-            Dialect::Plain => {
+        match meant_for {
+            Some(Protocol::Bazel) => self.bazel.refuse_request(error, request).await,
+            Some(Protocol::Turborepo) => self.turborepo.refuse_request(error, request).await,
+            Some(Protocol::Nx) => self.nx.refuse_request(error, request).await,
+            Some(Protocol::Named(which)) => self.named(which).refuse_request(error, request).await,
+            None => {
                 let status = match error.kind() {
                     Kind::Denied => StatusCode::FORBIDDEN,
                     _ => StatusCode::BAD_REQUEST,
                 };
                 plain(status, format!("{}\n", error.message()).into(), request).await
             }
-        }
-    }
-}
-
-// === impl Dialect ===
-
-impl Dialect {
-    /// Judged by the path as it came: it may be one that doesn't decode.
-    pub(super) fn of(raw: &str) -> Self {
-        if raw.starts_with("/blob/") {
-            Self::Named(Named::Blob)
-        } else if raw.starts_with("/ccache/") {
-            Self::Named(Named::Ccache)
-        } else if raw.starts_with("/maven/") {
-            Self::Named(Named::Maven)
-        } else if raw.starts_with("/gradle/") {
-            Self::Gradle
-        } else if raw.contains("/v1/cache/") {
-            Self::Nx
-        } else if raw.contains("/v8/artifacts") {
-            Self::Turborepo
-        } else if raw.contains("/cas/") || raw.contains("/ac/") {
-            Self::Bazel
-        } else {
-            Self::Plain
         }
     }
 }
@@ -213,18 +325,28 @@ mod tests {
 
     #[test]
     fn a_refusal_has_the_words_of_whom_the_path_was_for() {
-        for (path, dialect) in [
-            ("/blob/x/%00", Dialect::Named(Named::Blob)),
-            ("/ccache/x/%00", Dialect::Named(Named::Ccache)),
-            ("/maven/cas/..", Dialect::Named(Named::Maven)),
-            ("/ns/v8/artifacts/%2e%2e", Dialect::Turborepo),
-            ("/ns/v1/cache/%zz", Dialect::Nx),
-            ("/gradle/v1/cache/%zz", Dialect::Gradle),
-            ("/cas/%zz", Dialect::Bazel),
-            ("/a/ac/..", Dialect::Bazel),
-            ("/%00", Dialect::Plain),
+        for (path, meant) in [
+            ("/blob/x/%00", Some(Protocol::Named(Named::Blob))),
+            ("/ccache/x/%00", Some(Protocol::Named(Named::Ccache))),
+            ("/maven/cas/..", Some(Protocol::Named(Named::Maven))),
+            ("/ns/v8/artifacts/%2e%2e", Some(Protocol::Turborepo)),
+            ("/ns/v1/cache/%zz", Some(Protocol::Nx)),
+            ("/gradle/v1/cache/%zz", Some(Protocol::Named(Named::Gradle))),
+            ("/gradlew/v1/cache/%zz", Some(Protocol::Nx)),
+            ("/cas/%zz", Some(Protocol::Bazel)),
+            ("/a/ac/..", Some(Protocol::Bazel)),
+            ("/%00", None),
+            ("", None),
         ] {
-            assert_eq!(Dialect::of(path), dialect, "{path}");
+            assert_eq!(Protocol::looks_meant(path), meant, "{path}");
         }
+    }
+
+    #[test]
+    fn a_protocol_is_called_as_its_paths_begin() {
+        for protocol in PROTOCOLS {
+            assert_eq!(Protocol::named(protocol.name()), Some(protocol));
+        }
+        assert_eq!(Protocol::named("s3"), None);
     }
 }

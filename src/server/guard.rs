@@ -9,8 +9,8 @@ use std::net::IpAddr;
 use hyper::header::{HOST, HeaderName, HeaderValue, ORIGIN};
 use hyper::{HeaderMap, Uri, Version};
 
-use super::dispatch::Visit;
 use super::listen::Gate;
+use super::visit::Visit;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
@@ -106,7 +106,7 @@ mod tests {
             headers.insert(name, value.parse().expect("a value"));
         }
         let guard = Guard::new(vec!["cache.test".into()]);
-        let visit = Visit { caller: Caller::Admitted, unix, local: None, gate: Gate::Users };
+        let visit = Visit { caller: Caller::Admitted, unix, local: None, gate: Gate::Users, only: None };
         guard.check(&Uri::from_static("/cas/x"), Version::HTTP_11, &headers, &visit)
     }
 
@@ -114,7 +114,7 @@ mod tests {
     fn off_loopback_the_address_that_was_come_to_is_a_host() {
         let local = Some("192.168.0.1".parse().expect("an address"));
         let check = |gate, host: &str| {
-            let visit = Visit { caller: Caller::Admitted, unix: false, local, gate };
+            let visit = Visit { caller: Caller::Admitted, unix: false, local, gate, only: None };
             let headers = HeaderMap::from_iter([(HOST, host.parse().expect("a value"))]);
             Guard::new(Vec::new()).check(&Uri::from_static("/"), Version::HTTP_11, &headers, &visit).is_ok()
         };

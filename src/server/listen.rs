@@ -13,6 +13,7 @@ use std::str::FromStr;
 
 use tokio::net::{TcpListener, TcpSocket, UnixListener};
 
+use super::frontends::Protocol;
 use super::identity;
 use super::wire::Socket;
 use crate::error::{Error, Kind, Result};
@@ -36,6 +37,8 @@ pub struct Wanted {
     pub endpoint: Endpoint,
     /// Failing to bind it is a warning: `[::1]` on machines without IPv6.
     pub optional: bool,
+    /// One protocol alone, which has the root there.
+    pub only: Option<Protocol>,
 }
 
 /// A bound socket.
@@ -44,6 +47,7 @@ pub(super) struct Listener {
     pub(super) endpoint: Endpoint,
     /// The socket of the command line: it also answers what only the owner may ask.
     pub(super) admin: bool,
+    pub(super) only: Option<Protocol>,
     accept: Accept,
     /// We made the socket file, and remove it.
     owned: bool,
@@ -92,6 +96,17 @@ impl FromStr for Endpoint {
 }
 
 impl Endpoint {
+    /// Whether who listens here has that endpoint, too: the same, or all addresses of its port.
+    fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Tcp(own), Self::Tcp(other)) => {
+                let is_all = own.ip().is_unspecified() && (own.is_ipv6() || other.is_ipv4());
+                own == other || (own.port() == other.port() && is_all)
+            }
+            _ => self == other,
+        }
+    }
+
     /// Whether only this machine reaches it.
     pub fn is_private(&self) -> bool {
         match self {
@@ -113,15 +128,16 @@ impl fmt::Display for Endpoint {
 // === impl Bound ===
 
 impl Bound {
-    /// Adopts the sockets that a service manager handed over, and binds the others that are wanted and `admin`.
-    ///
-    /// Where sockets were handed over, only what is not `optional` of the rest is bound: the defaults step back.
+    /// Adopts the sockets that a service manager handed over, and binds the others that are wanted and `admin`; the
+    /// `defaults` only where none was handed over.
     ///
     /// # Errors
     /// `Unavailable` with the words for the person who started the daemon.
     pub fn bind(wanted: &[Wanted], defaults: &[Wanted], admin: &Path) -> Result<Self> {
         let mut listeners = inherited()?;
-        let wanted = if wanted.is_empty() && listeners.is_empty() { defaults } else { wanted };
+        let defaults = if listeners.is_empty() { defaults } else { &[] };
+        let is_taken = |default: &Wanted| wanted.iter().any(|other| other.endpoint.covers(&default.endpoint));
+        let defaults = defaults.iter().filter(|default| !is_taken(default));
         let admin = Endpoint::Unix(admin.to_path_buf());
         for listener in &mut listeners {
             listener.admin = listener.endpoint == admin;
@@ -133,12 +149,16 @@ impl Bound {
                 return Err(Error::new(Kind::Denied, words));
             }
         }
-        for wanted in wanted {
-            if listeners.iter().any(|listener| listener.endpoint == wanted.endpoint) {
+        for wanted in wanted.iter().chain(defaults) {
+            if let Some(adopted) = listeners.iter_mut().find(|one| one.endpoint == wanted.endpoint) {
+                adopted.only = wanted.only;
                 continue;
             }
             match Listener::bind(&wanted.endpoint) {
-                Ok(listener) => listeners.push(listener),
+                Ok(mut listener) => {
+                    listener.only = wanted.only;
+                    listeners.push(listener);
+                }
                 Err(error) if wanted.optional => tracing::warn!("going on without it: {error}"),
                 Err(error) => return Err(error),
             }
@@ -179,14 +199,14 @@ fn adopt(handed: &mut listenfd::ListenFd, index: usize) -> Result<Listener> {
             .parse()
             .map_err(|words| Error::new(Kind::Denied, format!("adopt inherited socket {index}: {words}")))?;
         let accept = Accept::Tcp(TcpListener::from_std(listener).map_err(refuse)?);
-        return Ok(Listener { endpoint, admin: false, accept, owned: false });
+        return Ok(Listener { endpoint, admin: false, only: None, accept, owned: false });
     }
     let listener = handed.take_unix_listener(index).map_err(refuse)?.expect("not taken before");
     listener.set_nonblocking(true).map_err(refuse)?;
     let address = listener.local_addr().map_err(refuse)?;
     let path = address.as_pathname().map_or_else(|| PathBuf::from("(unnamed)"), Path::to_path_buf);
     let accept = Accept::Unix(UnixListener::from_std(listener).map_err(refuse)?);
-    Ok(Listener { endpoint: Endpoint::Unix(path), admin: false, accept, owned: false })
+    Ok(Listener { endpoint: Endpoint::Unix(path), admin: false, only: None, accept, owned: false })
 }
 
 // === impl Listener ===
@@ -251,6 +271,7 @@ fn bind_tcp(address: SocketAddr) -> Result<Listener> {
     Ok(Listener {
         endpoint: Endpoint::Tcp(address),
         admin: false,
+        only: None,
         accept: Accept::Tcp(listener),
         owned: false,
     })
@@ -275,6 +296,7 @@ fn bind_unix(path: &Path) -> Result<Listener> {
     Ok(Listener {
         endpoint: Endpoint::Unix(path.to_path_buf()),
         admin: false,
+        only: None,
         accept: Accept::Unix(listener),
         owned: true,
     })
@@ -303,6 +325,31 @@ mod tests {
         }
     }
 
+    #[test]
+    fn all_addresses_of_a_port_cover_each() {
+        let endpoint = |text: &str| text.parse::<Endpoint>().expect(text);
+        let loopback = [endpoint("127.0.0.1:1"), endpoint("[::1]:1")];
+        for (text, covered) in [
+            ("127.0.0.1:1", [true, false]),
+            ("0.0.0.0:1", [true, false]),
+            ("[::]:1", [true, true]),
+            ("0.0.0.0:2", [false, false]),
+            ("unix:/x", [false, false]),
+        ] {
+            assert_eq!(loopback.clone().map(|one| endpoint(text).covers(&one)), covered, "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_wanted_comes_on_top_of_the_defaults() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let wanted = |endpoint| Wanted { endpoint, optional: false, only: None };
+        let own = [wanted(Endpoint::Unix(folder.path().join("own.sock")))];
+        let default = [wanted("127.0.0.1:0".parse().expect("an endpoint"))];
+        let bound = Bound::bind(&own, &default, &folder.path().join("larder.sock")).expect("binds");
+        assert_eq!(bound.endpoints().count(), 3);
+    }
+
     #[tokio::test]
     async fn a_stale_socket_file_is_replaced_and_a_live_one_or_a_file_is_not() {
         let folder = tempfile::tempdir().expect("a folder");
@@ -325,7 +372,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("binds");
         let endpoint = Endpoint::Tcp(taken.local_addr().expect("bound"));
-        let wanted = |optional| [Wanted { endpoint: endpoint.clone(), optional }];
+        let wanted = |optional| [Wanted { endpoint: endpoint.clone(), optional, only: None }];
         let admin = folder.path().join("larder.sock");
         let error = Bound::bind(&wanted(false), &[], &admin).expect_err("taken");
         assert!(error.to_string().contains("--listen"), "{error}");

@@ -16,6 +16,7 @@ mod listen;
 mod path;
 mod routes;
 mod tokens;
+mod visit;
 mod wire;
 
 use std::io;
@@ -26,8 +27,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use clocks::Limits;
+pub use frontends::{Named, Protocol};
 pub use listen::{Bound, Endpoint, Wanted};
-pub use routes::Routes;
+pub use routes::{Route, Routes};
 pub use tokens::Tokens;
 
 use admin::Admin;
@@ -99,10 +101,12 @@ impl Server {
             settings,
         };
         let access = identity::Access::new(server.settings.users.clone());
+        let route = server.settings.routes.of("");
         let scope = Scope {
             owner: Owner(access.own_uid()),
             namespace: Namespace::none(),
-            upstream: server.settings.routes.of(""),
+            upstream: route.upstream,
+            policy: route.policy,
         };
         let admin = Arc::new(Admin::new(context.cache.clone(), Arc::clone(&registry)));
         let ready = announce_ready(context.cache.clone(), Arc::clone(&admin));
@@ -113,7 +117,7 @@ impl Server {
             guard: guard::Guard::new(server.settings.allow_hosts.clone()),
             tokens: server.settings.tokens.clone(),
             admin,
-            frontends: Frontends::new(context, scope, server.settings.routes.clone()),
+            frontends: Arc::new(Frontends::new(context, scope, server.settings.routes.clone())),
         });
         for listener in bound.listeners {
             server.tasks.spawn(accept(
@@ -176,6 +180,7 @@ async fn accept(
                         socket,
                         admitted,
                         listener.gate(),
+                        listener.only,
                         Arc::clone(&door),
                         tasks.clone(),
                     );

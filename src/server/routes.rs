@@ -1,36 +1,45 @@
-//! Which upstream a namespace has: that of the longest configured one that it is, or is below of.
+//! Which upstream and which policy a namespace has: those of the longest configured one that it is, or is below of.
 //!
-//! Found without an allocation, and without a look at anything when no namespace is configured.
+//! Found without an allocation: the namespace is looked up, then what is left of it before its last slash, and so on.
 
-use crate::key::{Namespace, UpstreamId};
+use std::collections::HashMap;
 
-/// The upstreams of namespaces.
+use crate::key::{Namespace, Policy, UpstreamId};
+
+/// Where a namespace's names go, and what it sets for itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Route {
+    /// Its upstream; `None`: its names stay on this machine.
+    pub upstream: Option<UpstreamId>,
+    /// What it sets for itself.
+    pub policy: Policy,
+}
+
+/// The routes of all namespaces.
 #[derive(Debug, Clone, Default)]
 pub struct Routes {
-    default: Option<UpstreamId>,
-    /// Longest first.
-    namespaces: Vec<(Namespace, Option<UpstreamId>)>,
+    default: Route,
+    namespaces: HashMap<Namespace, Route>,
 }
 
 // === impl Routes ===
 
 impl Routes {
     /// `default`: of every namespace that is not below one of `namespaces`.
-    pub fn new(default: Option<UpstreamId>, mut namespaces: Vec<(Namespace, Option<UpstreamId>)>) -> Self {
-        namespaces.sort_by_key(|(namespace, _)| std::cmp::Reverse(namespace.as_str().len()));
-        Self { default, namespaces }
+    pub fn new(default: Route, namespaces: impl IntoIterator<Item = (Namespace, Route)>) -> Self {
+        Self { default, namespaces: namespaces.into_iter().collect() }
     }
 
-    /// The upstream of a namespace; `None` for a local one.
-    pub(super) fn of(&self, namespace: &str) -> Option<UpstreamId> {
-        for (route, upstream) in &self.namespaces {
-            if let Some(rest) = namespace.strip_prefix(route.as_str())
-                && (rest.is_empty() || rest.starts_with('/'))
-            {
-                return *upstream;
+    /// The route of a namespace.
+    pub(super) fn of(&self, namespace: &str) -> &Route {
+        let mut above = Some(namespace).filter(|_| !self.namespaces.is_empty());
+        while let Some(name) = above {
+            if let Some(route) = self.namespaces.get(name) {
+                return route;
             }
+            above = name.rfind('/').map(|end| &name[..end]);
         }
-        self.default
+        &self.default
     }
 }
 
@@ -40,31 +49,31 @@ mod tests {
 
     #[test]
     fn the_longest_prefix_of_segments_counts() {
-        let id = |number| Some(UpstreamId(number));
+        let to = |number| Route { upstream: Some(UpstreamId(number)), ..Route::default() };
         let parse = |text| Namespace::parse(text).expect("a namespace");
         let routes = Routes::new(
-            id(0),
-            vec![
-                (parse("web"), id(1)),
-                (parse("web/app/x"), id(2)),
-                (parse("web/app"), None),
-                (parse("w"), id(3)),
+            to(0),
+            [
+                (parse("web"), to(1)),
+                (parse("web/app/x"), to(2)),
+                (parse("web/app"), Route::default()),
+                (parse("w"), to(3)),
             ],
         );
         for (namespace, upstream) in [
-            ("", id(0)),
-            ("web", id(1)),
-            ("web/a", id(1)),
-            ("web2", id(0)),
+            ("", Some(0)),
+            ("web", Some(1)),
+            ("web/a", Some(1)),
+            ("web2", Some(0)),
             ("web/app", None),
             ("web/app/y", None),
-            ("web/app/x/y", id(2)),
-            ("web/apple", id(1)),
-            ("w", id(3)),
-            ("other/web", id(0)),
+            ("web/app/x/y", Some(2)),
+            ("web/apple", Some(1)),
+            ("w", Some(3)),
+            ("other/web", Some(0)),
         ] {
-            assert_eq!(routes.of(namespace), upstream, "{namespace}");
+            assert_eq!(routes.of(namespace).upstream, upstream.map(UpstreamId), "{namespace}");
         }
-        assert_eq!(Routes::default().of("web"), None);
+        assert_eq!(Routes::default().of("web").upstream, None);
     }
 }

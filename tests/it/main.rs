@@ -5,8 +5,10 @@
 mod bad_input;
 mod bounds;
 mod clients;
+mod contract;
 mod disk;
 mod faults;
+mod golden;
 mod product;
 mod proxy;
 mod renewal;

@@ -6,10 +6,10 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use crate::support::free_addr;
 use crate::support::http::Request;
 use crate::support::setup::Setup;
 use crate::support::wire::Addr;
+use crate::support::{PATIENCE, free_addr, sha256, until};
 
 const AC: &str = "/ac/0000000000000000000000000000000000000000000000000000000000000001";
 
@@ -119,6 +119,7 @@ fn off_loopback_a_token_lets_in() {
     let answer = ask(Request::get("/blob/x/1"));
     assert_eq!(answer.status(), 401);
     assert!(answer.header("www-authenticate").is_some_and(|schemes| schemes.contains("Basic")));
+    assert_eq!(answer.header("content-type"), Some("text/plain"), "else Nx speaks of a misconfigured server");
     assert_eq!(ask(Request::put("/blob/x/1", vec![0; 4 << 20])).status(), 401);
     assert_eq!(with(Request::get("/blob/x/1"), "Bearer 0123456789abcdeF").status(), 401);
     assert_eq!(with(Request::put("/blob/x/1", "y"), "Bearer 0123456789abcdef").status(), 200);
@@ -143,4 +144,104 @@ fn the_commands_show_and_check_the_configuration() {
     let (code, page) = text(&["check", "--upstream", "file:///x"]);
     assert!(code == Some(0) && page.contains("upstream = \"file:///x\""), "{page}");
     assert_eq!(text(&["check", "--upstream", "x"]).0, Some(2));
+}
+
+#[test]
+fn a_listener_for_one_protocol_has_its_root_and_serves_no_other() {
+    let (gradle, bazel) = (free_addr(), free_addr());
+    let daemon = Setup::new()
+        .config(&format!(
+            "[[listeners]]\naddress = \"{gradle}\"\nonly = \"gradle\"\n\
+             [[listeners]]\naddress = \"{bazel}\"\nonly = \"bazel\"\n"
+        ))
+        .start();
+    let at = |addr, request: Request| request.send(&Addr::Tcp(addr)).expect("an answer");
+    let key = "0123456789abcdef0123456789abcdef";
+    assert_eq!(at(gradle, Request::put(format!("/web/{key}"), "outputs")).status(), 200);
+    assert_eq!(at(gradle, Request::get(format!("/web/{key}"))).text(), "outputs");
+    assert_eq!(daemon.get(format!("/gradle/web/{key}")).text(), "outputs", "it is the same entry");
+    assert_eq!(at(gradle, Request::get(format!("/{key}"))).status(), 404);
+    let refused = at(gradle, Request::put("/blob/web/x", "y"));
+    assert_eq!(refused.status(), 400);
+    assert!(refused.text().contains("cache key of 32"), "in Gradle's own words: {}", refused.text());
+
+    assert_eq!(daemon.put(AC, "\u{ff}").status(), 200);
+    assert_eq!(at(bazel, Request::get(AC)).status(), 200);
+    let refused = at(bazel, Request::get(format!("/gradle/web/{key}")));
+    assert_eq!(refused.status(), 404);
+    assert!(refused.text().contains("this listener is for bazel alone"), "{}", refused.text());
+    for addr in [gradle, bazel] {
+        assert_eq!(at(addr, Request::get("/-/healthz")).text(), "ok\n");
+    }
+}
+
+#[test]
+fn a_namespace_has_an_age_of_its_own() {
+    let home = TempDir::new().expect("a temporary folder");
+    let url = format!("file://{}", home.path().display());
+    let daemon = Setup::new()
+        .config("[namespaces.quick]\nmax_age = \"1 ms\"\n[namespaces.slow]\nmax_age = \"1 h\"\n")
+        .upstream(url)
+        .start();
+    let write = |namespace: &str, text: &str| {
+        let folder = home.path().join("blob").join(namespace);
+        fs::create_dir_all(&folder).expect("made");
+        fs::write(folder.join("x"), text).expect("written");
+    };
+    for namespace in ["quick", "slow"] {
+        write(namespace, "first");
+        assert_eq!(daemon.get(format!("/blob/{namespace}/x")).text(), "first");
+        write(namespace, "second");
+    }
+    // The old copy is served while the upstream is asked behind.
+    until("the new one is here", PATIENCE, || daemon.get("/blob/quick/x").text() == "second");
+    assert_eq!(daemon.get("/blob/slow/x").text(), "first", "it is fresh for an hour");
+}
+
+#[test]
+fn a_namespace_says_what_is_fetched_behind_its_action_results() {
+    let home = TempDir::new().expect("a temporary folder");
+    let url = format!("file://{}", home.path().display());
+    let seed = Setup::new().upstream(&url).start();
+    let blobs = ["for off", "for small", "for all"].map(|text| text.repeat(10));
+    let large = "larger than small ones are, ".repeat(200_000);
+    let results = |blob: &str, number: usize| {
+        let hash = sha256(blob.as_bytes());
+        // ActionResult { stdout_digest { hash, size_bytes } }, its size a varint of four bytes.
+        let size = blob.len();
+        let varint =
+            [0, 7, 14, 21].map(|shift| (size >> shift & 0x7f) as u8 | if shift < 21 { 0x80 } else { 0 });
+        let body = [&[0x32, 71, 0x0a, 64], hash.as_bytes(), &[0x10], &varint[..]].concat();
+        (format!("/cas/{hash}"), format!("/ac/{}", sha256(&number.to_le_bytes())), body)
+    };
+    let namespaces = ["off", "small", "all"];
+    let entries: Vec<_> = blobs
+        .iter()
+        .zip(namespaces)
+        .enumerate()
+        .map(|(at, (blob, namespace))| (namespace, blob, results(blob, at)))
+        .chain([("small", &large, results(&large, 7))])
+        .collect();
+    for (_, blob, (cas, ac, body)) in &entries {
+        assert_eq!(seed.put(cas, blob.as_bytes()).status(), 200);
+        assert_eq!(seed.put(ac, body.clone()).status(), 200);
+    }
+    seed.flush();
+
+    let daemon = Setup::new()
+        .config("[namespaces.off]\nprefetch = \"off\"\n[namespaces.all]\nprefetch = \"all\"\n")
+        .upstream(&url)
+        .start();
+    for (namespace, _, (_, ac, _)) in &entries {
+        assert_eq!(daemon.get(format!("/{namespace}{ac}")).status(), 200, "{namespace}");
+    }
+    assert_eq!(daemon.get(format!("/all{}", entries[3].2.1)).status(), 200, "all, of a large one");
+    // Five action results (one of them in two namespaces), and all blobs but that of `off`, which would have been the
+    // first to be fetched.
+    until("what is wanted is here", PATIENCE, || daemon.stat("/disk/entries") == 5 + 3);
+    fs::rename(home.path().join("cas"), home.path().join("gone")).expect("our own folder");
+    for (namespace, _, (cas, _, _)) in &entries {
+        let expected = if *namespace == "off" { 404 } else { 200 };
+        assert_eq!(daemon.get(cas).status(), expected, "{namespace}");
+    }
 }

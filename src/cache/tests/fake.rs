@@ -15,7 +15,7 @@ use crate::body::Body;
 use crate::cache::{Cache, Parts, Settings};
 use crate::entry::Attrs;
 use crate::error::{Error, Kind, Result};
-use crate::key::{Layout, Namespace, Naming, ObjectName, Owner, Scope, Space, UpstreamId};
+use crate::key::{Layout, Namespace, Naming, ObjectName, Owner, Policy, Scope, Space, UpstreamId};
 use crate::stats::Stats;
 use crate::store::{self, Generations, Role, Store};
 use crate::upstream::{
@@ -304,7 +304,12 @@ impl Bench {
             siblings: vec![TURBO],
             stats: Arc::new(Stats::default()),
         };
-        let scope = Scope { owner: Owner(0), namespace: Namespace::none(), upstream: Some(UpstreamId(0)) };
+        let scope = Scope {
+            owner: Owner(0),
+            namespace: Namespace::none(),
+            upstream: Some(UpstreamId(0)),
+            policy: Policy::default(),
+        };
         Self { cache: Cache::new(settings, parts), fake, dir, scope, runtime }
     }
 

@@ -127,6 +127,7 @@ async fn names_of_others_are_not_listed() {
         owner: crate::key::Owner(owner),
         namespace: crate::key::Namespace::parse(namespace).expect("valid"),
         upstream: None,
+        policy: crate::key::Policy::default(),
     };
     for (owner, namespace) in [(0, ""), (0, "ns"), (1, ""), (1, "ns")] {
         let key = named(BLOB, &format!("{owner}{namespace}"));

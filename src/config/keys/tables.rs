@@ -2,7 +2,13 @@
 
 use super::Unset::{Follows, Is, Needed};
 use super::{Key, Kind};
-use crate::config::value::{one_of, text, truth};
+use std::time::Duration;
+
+use crate::config::listeners::ONLY;
+use crate::config::value::{duration, one_of, text, truth};
+use crate::digest::Function;
+use crate::key::Prefetch;
+use crate::server::Protocol;
 
 /// What an upstream is asked to be.
 #[derive(Debug, Default)]
@@ -16,8 +22,11 @@ pub(in crate::config) struct UpstreamWish {
 /// Where a namespace is asked to go.
 #[derive(Debug, Default)]
 pub(in crate::config) struct NamespaceWish {
-    pub(in crate::config) upstream: String,
+    pub(in crate::config) upstream: Option<String>,
     pub(in crate::config) prefix: String,
+    pub(in crate::config) max_age: Option<Duration>,
+    pub(in crate::config) digest: Option<Function>,
+    pub(in crate::config) prefetch: Option<Prefetch>,
 }
 
 /// What a listener is asked to be.
@@ -25,11 +34,15 @@ pub(in crate::config) struct NamespaceWish {
 pub(in crate::config) struct ListenerWish {
     pub(in crate::config) address: String,
     pub(in crate::config) insecure: bool,
-    pub(in crate::config) only: Option<String>,
+    pub(in crate::config) only: Option<Protocol>,
 }
 
 /// The words of `mode`.
 const MODES: &[&str] = &["read-write", "read-only"];
+/// The words of `digest`.
+const DIGESTS: &[&str] = &["sha256", "blake3"];
+/// The words of `prefetch`.
+const PREFETCHES: &[&str] = &["all", "small", "off"];
 
 /// The keys of `[upstreams.NAME]`.
 pub(in crate::config) const UPSTREAMS: &[Key<UpstreamWish>] = &[
@@ -83,9 +96,9 @@ pub(in crate::config) const NAMESPACES: &[Key<NamespaceWish>] = &[
     Key::new(
         "upstream",
         Kind::Text,
-        Needed("\"team\""),
+        Follows("that of the namespace around it, at last of the key `upstream`", "\"team\""),
         "The name of one of `[upstreams.NAME]`, or `none`: then it stays on this machine.",
-        |to, value| text(value).map(|name| to.upstream = name),
+        |to, value| text(value).map(|name| to.upstream = Some(name)),
     ),
     Key::new(
         "prefix",
@@ -94,6 +107,35 @@ pub(in crate::config) const NAMESPACES: &[Key<NamespaceWish>] = &[
         "What its names there begin with, before a slash. Two namespaces with one upstream need different ones: who \
          writes to one must not be read by the other.",
         |to, value| text(value).map(|prefix| to.prefix = prefix),
+    ),
+    Key::new(
+        "max_age",
+        Kind::Time,
+        Follows("60 s for ccache, Maven and blobs, or that of the namespace around it", "\"5 min\""),
+        "How long a copy under a name that may change is served without asking the upstream. An older one is served \
+         and checked behind the answer, so the next request has what is new. Names that never change (content, action \
+         results, Turborepo, Nx, Gradle) are not asked for again, whatever this says.",
+        |to, value| duration(value).map(|age| to.max_age = Some(age)),
+    ),
+    Key::new(
+        "digest",
+        Kind::Word(DIGESTS),
+        Follows("sha256, or that of the namespace around it", "\"blake3\""),
+        "What the hashes in Bazel's paths are of, which don't say it themselves: for clients with \
+         `--digest_function=blake3`. Content is checked by it, and lies upstream below `cas-blake3`.",
+        |to, value| one_of(value, DIGESTS).map(|at| to.digest = Function::named(DIGESTS[at])),
+    ),
+    Key::new(
+        "prefetch",
+        Kind::Word(PREFETCHES),
+        Follows("small, or that of the namespace around it", "\"all\""),
+        "Which of the blobs that an answered action result names are brought here behind it, before they are asked for: \
+         `small` up to 4 MiB each and 64 MiB in all, `all` without a limit, `off` none, for builds without the bytes.",
+        |to, value| {
+            one_of(value, PREFETCHES).map(|at| {
+                to.prefetch = Some([Prefetch::All, Prefetch::Small, Prefetch::Off][at]);
+            })
+        },
     ),
 ];
 
@@ -116,13 +158,10 @@ pub(in crate::config) const LISTENERS: &[Key<ListenerWish>] = &[
     ),
     Key::new(
         "only",
-        Kind::Word(crate::config::listeners::ONLY),
-        Follows("every protocol, each at its own paths", "\"s3\""),
-        "One protocol that owns the root of this listener. No protocol is served so in this version.",
-        |to, value| {
-            one_of(value, crate::config::listeners::ONLY)
-                .and_then(|_| text(value))
-                .map(|only| to.only = Some(only))
-        },
+        Kind::Word(ONLY),
+        Follows("every protocol, each at its own paths", "\"gradle\""),
+        "One protocol alone, which has the root here: of `/gradle/web/{key}` only `/web/{key}` is left. For a client \
+         that can't have a path in its address, and for a port that shall serve nothing else.",
+        |to, value| one_of(value, ONLY).map(|at| to.only = Protocol::named(ONLY[at])),
     ),
 ];

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use super::Kind::{Count, Percent, Size, Text, Texts, Time, Url, Users, Word};
 use super::Unset::{Follows, Is};
 use super::{Key, Kind, Unset};
+use crate::config::Durability;
 use crate::config::bounds::Bounds;
 use crate::config::value::{count, duration, one_of, percent, size, text, texts, users};
-use crate::config::{Durability, LogFormat};
+use crate::logging::Format;
 
 /// What is asked for outside of the tables.
 #[derive(Debug, Default)]
@@ -19,7 +20,7 @@ pub(in crate::config) struct Wishes {
     pub(in crate::config) users: Vec<u32>,
     pub(in crate::config) tokens: Option<PathBuf>,
     pub(in crate::config) durability: Durability,
-    pub(in crate::config) log_format: LogFormat,
+    pub(in crate::config) log_format: Format,
     pub(in crate::config) log_filter: String,
     pub(in crate::config) entry_max: Option<u64>,
     pub(in crate::config) bounds: Bounds,
@@ -107,7 +108,7 @@ pub(in crate::config) const TOP: &[Key<Wishes>] = &[
         Is("\"text\""),
         "How a line of the log looks: for people, or one JSON object for what collects logs.",
         |to, value| {
-            to.log_format = [LogFormat::Text, LogFormat::Json][one_of(value, &["text", "json"])?];
+            to.log_format = [Format::Text, Format::Json][one_of(value, &["text", "json"])?];
             Ok(())
         },
     ),

@@ -185,7 +185,21 @@ const CORPUS: &[(&str, &[&str])] = &[
             "larder.toml:1:13: `namespaces.\"/\"`: is no namespace; what paths without one use is the key `upstream`",
         ],
     ),
-    ("[namespaces.a]", &["larder.toml:1:13: `namespaces.a.upstream`: is missing; say it, as in \"team\""]),
+    (
+        "[namespaces.a]\nprefix = \"x\"",
+        &["larder.toml:2:10: `namespaces.a.prefix`: is for an `upstream` that is named beside it; name that"],
+    ),
+    (
+        "[namespaces.a]\nmax_age = 5",
+        &["larder.toml:2:11: `namespaces.a.max_age`: is not a duration with its unit, as in \"1.5 s\""],
+    ),
+    (
+        "[namespaces.a]\ndigest = \"md5\"\nprefetch = \"some\"",
+        &[
+            "larder.toml:2:10: `namespaces.a.digest`: is not one of \"sha256\", \"blake3\"",
+            "larder.toml:3:12: `namespaces.a.prefetch`: is not one of \"all\", \"small\", \"off\"",
+        ],
+    ),
     (
         "[namespaces.a]\nupstream = \"team\"",
         &["larder.toml:2:12: `namespaces.a.upstream`: `team` is not declared; add a table [upstreams.team]"],
@@ -242,7 +256,8 @@ const CORPUS: &[(&str, &[&str])] = &[
     (
         "[[listeners]]\naddress = \"127.0.0.1:1\"\nonly = \"s3\"",
         &[
-            "larder.toml:3:8: `listeners.1.only`: a listener for s3 alone is not served by this version; leave it out",
+            "larder.toml:3:8: `listeners.1.only`: is not one of \"bazel\", \"blob\", \"ccache\", \"gradle\", \"maven\", \
+             \"nx\", \"turborepo\"",
         ],
     ),
     (

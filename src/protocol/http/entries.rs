@@ -11,6 +11,7 @@ mod write;
 use std::borrow::{Borrow, Cow};
 use std::sync::Arc;
 
+use hyper::header::HeaderValue;
 use hyper::{Method, Request, StatusCode};
 
 use super::{Answer, Incoming, Upload};
@@ -44,9 +45,11 @@ pub(crate) struct Rules {
     pub(crate) space: Space,
     /// The methods, as `Allow` has them. POST and PATCH, where they are among them, are PUTs.
     pub(crate) allow: &'static str,
+    /// The type of a body whose sender gave none.
+    pub(crate) untyped: HeaderValue,
     /// Why an empty body is no entry of these clients; `None` where it is one.
     pub(crate) never_empty: Option<&'static str>,
-    /// The answer to a DELETE of what isn't here.
+    /// The answer to a DELETE of what isn't here, where DELETE is among the methods.
     pub(crate) nothing_deleted: StatusCode,
 }
 
@@ -121,7 +124,9 @@ impl Entries {
             Method::POST | Method::PATCH if self.allows(request.method()) => {
                 Box::pin(self.put(scope, key, request)).await
             }
-            Method::DELETE => Box::pin(self.delete(scope, &key, request)).await,
+            Method::DELETE if self.allows(request.method()) => {
+                Box::pin(self.delete(scope, &key, request)).await
+            }
             _ => Box::pin(self.other_method(request)).await,
         }
     }

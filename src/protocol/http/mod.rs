@@ -48,6 +48,8 @@ pub type Answer = Response<Reply>;
 
 pub(crate) const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+/// Nx compares the whole value: with a charset it reports a misconfigured server instead of the text.
+pub(crate) const BARE_TEXT: HeaderValue = HeaderValue::from_static("text/plain");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// The attribute that keeps a body's `Content-Type`.
 const CONTENT_TYPE_ATTR: &str = "contenttype";

@@ -8,13 +8,14 @@
 use bazel_remote_apis::build::bazel::remote::execution::v2 as wire;
 use prost::Message as _;
 
+use crate::digest::Function;
 use crate::error::{Error, Result};
 use crate::links::{self, Links};
 
 /// A stored action result as JSON. `None` when the bytes are not one: other tools keep other things under the same
 /// names.
-pub(crate) fn to_json(bytes: &[u8]) -> Option<Vec<u8>> {
-    if links::action_result(bytes) == Links::Opaque {
+pub(crate) fn to_json(function: Function, bytes: &[u8]) -> Option<Vec<u8>> {
+    if links::action_result(function, bytes) == Links::Opaque {
         return None;
     }
     let result = wire::ActionResult::decode(bytes).ok()?;
@@ -26,7 +27,7 @@ pub(crate) fn to_json(bytes: &[u8]) -> Option<Vec<u8>> {
 /// # Errors
 /// `Invalid` for what is not JSON, has unknown fields, or is not a well-formed action result (see [`links`]): it
 /// could never be read again as one.
-pub(crate) fn from_json(json: &[u8]) -> Result<Vec<u8>> {
+pub(crate) fn from_json(function: Function, json: &[u8]) -> Result<Vec<u8>> {
     let mut result: wire::ActionResult = serde_json::from_slice(json)
         .map_err(|error| Error::invalid(format!("the body is not an ActionResult in JSON: {error}")))?;
     if result == wire::ActionResult::default() {
@@ -34,7 +35,7 @@ pub(crate) fn from_json(json: &[u8]) -> Result<Vec<u8>> {
         result.execution_metadata = Some(wire::ExecutedActionMetadata::default());
     }
     let bytes = result.encode_to_vec();
-    match links::action_result(&bytes) {
+    match links::action_result(function, &bytes) {
         Links::Known(_) => Ok(bytes),
         Links::Opaque => Err(Error::invalid(
             "the ActionResult is not well-formed: every digest needs 64 lower-case hex digits and its size, every \
@@ -66,9 +67,9 @@ mod tests {
 
     #[test]
     fn json_survives_the_way_through_the_binary_form() {
-        let bytes = from_json(MOON.as_bytes()).expect("valid");
-        let json = to_json(&bytes).expect("an action result");
-        assert_eq!(from_json(&json).ok(), Some(bytes));
+        let bytes = from_json(Function::Sha256, MOON.as_bytes()).expect("valid");
+        let json = to_json(Function::Sha256, &bytes).expect("an action result");
+        assert_eq!(from_json(Function::Sha256, &json).ok(), Some(bytes));
         let value: serde_json::Value = serde_json::from_slice(&json).expect("json");
         assert_eq!(value["outputFiles"][0]["digest"]["sizeBytes"], "3");
         assert_eq!(value["outputFiles"][0]["nodeProperties"]["unixMode"], 420);
@@ -79,9 +80,9 @@ mod tests {
 
     #[test]
     fn an_empty_result_is_some_bytes() {
-        let bytes = from_json(b"{}").expect("valid");
+        let bytes = from_json(Function::Sha256, b"{}").expect("valid");
         assert!(!bytes.is_empty());
-        assert!(to_json(&bytes).is_some());
+        assert!(to_json(Function::Sha256, &bytes).is_some());
     }
 
     #[test]
@@ -93,10 +94,10 @@ mod tests {
             (r#"{"outputFiles": [{"path": "/a"}]}"#, "not well-formed"),
             (r#"{"stdoutDigest": {"hash": "00", "sizeBytes": "1"}}"#, "not well-formed"),
         ] {
-            let error = from_json(json.as_bytes()).expect_err(json);
+            let error = from_json(Function::Sha256, json.as_bytes()).expect_err(json);
             assert!(error.message().contains(words), "{json}: {error}");
         }
-        assert_eq!(to_json(b""), None);
-        assert_eq!(to_json(b"cCrS, as ccache has it"), None);
+        assert_eq!(to_json(Function::Sha256, b""), None);
+        assert_eq!(to_json(Function::Sha256, b"cCrS, as ccache has it"), None);
     }
 }

@@ -32,6 +32,35 @@ async fn content_is_put_and_got_by_every_namespace() {
     }
 }
 
+/// What the server does for a namespace with `digest = "blake3"`.
+#[tokio::test]
+async fn in_a_namespace_of_blake3_content_and_what_an_action_names_are_checked_by_it() {
+    let desk = Desk::new();
+    let policy = Policy { digest: Function::Blake3, ..Policy::default() };
+    let scope =
+        Scope { owner: Owner(0), namespace: Namespace::parse("b").expect("one"), upstream: None, policy };
+    let send = async |method: &str, path: &str, body: &[u8]| {
+        let segments: Vec<&str> = path[1..].split('/').collect();
+        let (_, route) = bazel_http::Route::parse(&segments).expect("a path of Bazel's");
+        let body = Full::new(Bytes::copy_from_slice(body));
+        let request = Request::builder().method(method).uri(path).body(body).expect("a request");
+        desk.bazel.answer(&scope, route, request).await.status().as_u16()
+    };
+    let blake3 = Digest::of(Function::Blake3, b"out").hex();
+    assert_eq!(send("PUT", &cas(b"out"), b"out").await, 400, "that is its SHA-256");
+    assert_eq!(send("PUT", &format!("/cas/{blake3}"), b"out").await, 200);
+    assert_eq!(send("GET", &format!("/cas/{blake3}"), b"").await, 200);
+    assert_eq!(desk.get(&format!("/cas/{blake3}")).await.status, 404, "elsewhere that is a hash of SHA-256");
+    let empty = Digest::of(Function::Blake3, b"").hex();
+    assert_eq!(send("GET", &format!("/cas/{empty}"), b"").await, 200);
+    // ActionResult { stdout_digest { hash, size_bytes: 3 } }
+    let naming = |hash: &str| [&[0x32, 68, 0x0a, 64], hash.as_bytes(), &[0x10, 3]].concat();
+    for (hash, found) in [(&blake3, 200), (&Digest::of(Function::Blake3, b"oth").hex(), 404)] {
+        assert_eq!(send("PUT", &ac(hash), &naming(hash)).await, 200);
+        assert_eq!(send("GET", &ac(hash), b"").await, found, "{hash}");
+    }
+}
+
 #[tokio::test]
 async fn a_miss_has_a_length_in_every_method() {
     let desk = Desk::new();

@@ -98,8 +98,12 @@ fn a_path_is_parsed_from_its_right_end() {
 
 #[test]
 fn names_upstream_are_frozen() {
-    let scope =
-        |ns| Scope { owner: Owner(0), namespace: Namespace::parse(ns).expect("a namespace"), upstream: None };
+    let scope = |ns| Scope {
+        owner: Owner(0),
+        namespace: Namespace::parse(ns).expect("a namespace"),
+        upstream: None,
+        policy: Policy::default(),
+    };
     for (ns, path, object) in [
         ("", format!("ccache/{NEW}"), format!("ccache/{}", subdirs(NEW))),
         ("team/web", format!("ccache/{}", subdirs(OLD)), format!("ccache/team/web/{}", subdirs(OLD))),
@@ -151,7 +155,8 @@ async fn an_empty_body_is_no_entry() {
         space: ccaches::CCACHE,
         name: crate::key::Name::parse(&subdirs(NEW)).expect("a name"),
     };
-    let scope = Scope { owner: Owner(0), namespace: Namespace::none(), upstream: None };
+    let scope =
+        Scope { owner: Owner(0), namespace: Namespace::none(), upstream: None, policy: Policy::default() };
     let put = desk.context.cache.put(&scope, key, Default::default(), Default::default(), Default::default());
     put.await.expect("begun").commit().await.expect("there");
     for (method, range) in [("GET", "lines=1"), ("HEAD", "lines=1"), ("GET", "bytes=0-1")] {

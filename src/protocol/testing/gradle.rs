@@ -4,6 +4,7 @@ use super::*;
 use crate::error::Kind;
 use crate::key::Key;
 use crate::protocol::Intent;
+use crate::protocol::http::Target;
 
 const PATH: &str = "/gradle/0123456789abcdef0123456789abcdef";
 const HEADERS: [(&str, &str); 4] = [
@@ -65,7 +66,7 @@ async fn keys_that_are_none_are_refused_in_words() {
             desk.send(method, path, &[], b"x").await.assert_refused(StatusCode::BAD_REQUEST, words);
         }
     }
-    for method in ["POST", "DELETE", "OPTIONS", "BREW"] {
+    for method in ["POST", "DELETE", "BREW"] {
         let refused = desk.send(method, PATH, &[], b"x").await;
         refused.assert_refused(StatusCode::METHOD_NOT_ALLOWED, "only GET, HEAD, PUT");
         assert_eq!(refused.header("allow"), Some("GET, HEAD, PUT"));
@@ -130,11 +131,11 @@ fn the_name_upstream_is_frozen() {
         (PATH.replace("/gradle", "/gradle/team/app"), PATH.replace("/gradle", "gradle/team/app")),
     ] {
         let segments: Vec<&str> = path[1..].split('/').collect();
-        let (namespace, route) = gradle_http::Route::parse(&segments).expect("Gradle's");
-        let gradle_http::Route::Entry(name) = route else { panic!("{route:?}") };
-        let key = Key::Named { space: gradle_http::ENTRIES, name };
+        let (namespace, target) = gradles::parse(&segments).expect("Gradle's");
+        let Target::Entry(name) = target else { panic!("{target:?}") };
+        let key = Key::Named { space: gradles::GRADLE, name };
         let namespace = Namespace::parse(&segments[namespace].join("/")).expect("a namespace");
-        let scope = Scope { owner: Owner(0), namespace, upstream: None };
+        let scope = Scope { owner: Owner(0), namespace, upstream: None, policy: Policy::default() };
         assert_eq!(key.object_name(&scope, true).expect("portable").as_str(), object);
     }
 }

@@ -22,10 +22,10 @@ use hyper::{HeaderMap, Request, StatusCode};
 
 use super::http::{Answer, Dialect as _, Entries, Incoming};
 use super::{Context, Settings, bazel as bazel_http, blob as blobs, turborepo as turbo};
-use super::{ccache as ccaches, gradle as gradle_http, maven as mavens, nx as nx_http};
+use super::{ccache as ccaches, gradle as gradles, maven as mavens, nx as nx_http};
 use crate::cache::{self, Cache, Parts};
 use crate::error::Error;
-use crate::key::{Namespace, Owner, Scope};
+use crate::key::{Namespace, Owner, Policy, Scope};
 use crate::stats::{Shed, Stats};
 use crate::store::{self, Generations, Role, Store};
 
@@ -35,7 +35,7 @@ struct Desk {
     bazel: bazel_http::Frontend,
     turborepo: turbo::Frontend,
     nx: nx_http::Frontend,
-    gradle: gradle_http::Frontend,
+    gradle: Entries,
     blob: Entries,
     ccache: Entries,
     maven: Entries,
@@ -79,7 +79,7 @@ impl Desk {
             bazel: bazel_http::Frontend::new(Arc::clone(&context)),
             turborepo: turbo::Frontend::new(Arc::clone(&context)),
             nx: nx_http::Frontend::new(Arc::clone(&context)),
-            gradle: gradle_http::Frontend::new(Arc::clone(&context)),
+            gradle: gradles::frontend(Arc::clone(&context)),
             blob: blobs::frontend(Arc::clone(&context)),
             ccache: ccaches::frontend(Arc::clone(&context)),
             maven: mavens::frontend(Arc::clone(&context)),
@@ -95,12 +95,13 @@ impl Desk {
         let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
         let scope = |namespace: &[&str]| {
             let namespace = Namespace::parse(&namespace.join("/"))?;
-            Ok::<_, Error>(Scope { owner: Owner(0), namespace, upstream: None })
+            Ok::<_, Error>(Scope { owner: Owner(0), namespace, upstream: None, policy: Policy::default() })
         };
         let named = [
             (&self.blob, blobs::parse(&segments)),
             (&self.maven, mavens::parse(&segments)),
             (&self.ccache, ccaches::parse(&segments)),
+            (&self.gradle, gradles::parse(&segments)),
         ];
         if let Some((entries, (namespace, target))) =
             named.into_iter().find_map(|(entries, parsed)| Some((entries, parsed?)))
@@ -111,15 +112,6 @@ impl Desk {
                     None => entries.answer(&scope, target, request).await,
                 },
                 Err(error) => entries.refuse_request(&error, request).await,
-            });
-        }
-        if let Some((namespace, route)) = gradle_http::Route::parse(&segments) {
-            return Some(match scope(&segments[namespace]) {
-                Ok(scope) => match self.gradle.answer_now(&scope, &route, &request) {
-                    Some(answer) => answer,
-                    None => self.gradle.answer(&scope, route, request).await,
-                },
-                Err(error) => self.gradle.refuse_request(&error, request).await,
             });
         }
         if let Some((namespace, route)) = nx_http::Route::parse(&segments) {

@@ -57,7 +57,8 @@ async fn what_is_no_archive_is_not_stored_and_not_given() {
     // A bucket may have such a thing under such a name.
     let name = PATH.replace("/v1/cache/", "");
     let key = Key::Named { space: nx_http::ARCHIVES, name: Name::parse(&name).expect("a name") };
-    let scope = Scope { owner: Owner(0), namespace: Namespace::none(), upstream: None };
+    let scope =
+        Scope { owner: Owner(0), namespace: Namespace::none(), upstream: None, policy: Policy::default() };
     for (len, hit) in [(40, false), (2 << 20, false), (40, true), (2 << 20, true)] {
         let mut body = vec![7; len];
         if hit {
@@ -154,8 +155,12 @@ fn the_name_upstream_is_frozen() {
     assert_eq!(namespace, 0..1);
     let nx_http::Route::Archive(name) = route else { panic!("{route:?}") };
     let key = Key::Named { space: nx_http::ARCHIVES, name };
-    let scope =
-        Scope { owner: Owner(0), namespace: Namespace::parse("team").expect("a namespace"), upstream: None };
+    let scope = Scope {
+        owner: Owner(0),
+        namespace: Namespace::parse("team").expect("a namespace"),
+        upstream: None,
+        policy: Policy::default(),
+    };
     let object = key.object_name(&scope, true).expect("portable");
     assert_eq!(object.as_str(), "12345678901234567890");
 }

@@ -125,7 +125,8 @@ async fn events_are_taken_without_a_token_and_counted() {
     ]"#;
     let taken = desk.send("POST", "/v8/artifacts/events?slug=team", &[], events).await;
     assert_eq!((taken.status, taken.text()), (200, "{}"));
-    let counted = desk.turborepo.events();
+    let stats = desk.context.cache.stats().protocol("turborepo");
+    let counted = &stats.reported;
     let counts = [&counted.local_hits, &counted.local_misses, &counted.remote_hits, &counted.remote_misses];
     assert_eq!(counts.map(|count| count.read()), [0, 1, 1, 1]);
     assert_eq!(code(&desk.send("POST", "/v8/artifacts/events", &[], b"nonsense").await), "bad_request");

@@ -15,6 +15,7 @@ use crate::error::{Error, Kind, Result};
 use crate::key::Scope;
 use crate::protocol::Intent;
 use crate::protocol::http::{self, Answer, Dialect as _, Incoming, Upload};
+use crate::stats::Reported;
 
 /// A query over this is refused: 16 hex digits and their quotes make 50,000 hashes.
 const QUERY_BYTES_MAX: u64 = 1 << 20;
@@ -96,7 +97,7 @@ impl Frontend {
         });
         let answer = match events {
             Ok(events) => {
-                events.iter().for_each(|event| self.events.count(event));
+                events.iter().for_each(|event| event.count(&self.stats.reported));
                 http::json(StatusCode::OK, "{}")
             }
             Err(error) => self.refuse(&error, Intent::Write),
@@ -128,15 +129,15 @@ impl Artifact {
     }
 }
 
-// === impl Events ===
+// === impl Event ===
 
-impl super::Events {
-    fn count(&self, event: &Event) {
-        match (event.source.as_str(), event.event.as_str()) {
-            ("LOCAL", "HIT") => self.local_hits.one(),
-            ("LOCAL", "MISS") => self.local_misses.one(),
-            ("REMOTE", "HIT") => self.remote_hits.one(),
-            ("REMOTE", "MISS") => self.remote_misses.one(),
+impl Event {
+    fn count(&self, reported: &Reported) {
+        match (self.source.as_str(), self.event.as_str()) {
+            ("LOCAL", "HIT") => reported.local_hits.one(),
+            ("LOCAL", "MISS") => reported.local_misses.one(),
+            ("REMOTE", "HIT") => reported.remote_hits.one(),
+            ("REMOTE", "MISS") => reported.remote_misses.one(),
             _ => {}
         }
     }

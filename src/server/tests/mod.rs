@@ -18,7 +18,7 @@ use tokio::net::{TcpStream, UnixStream};
 use super::{Bound, Endpoint, Server, Settings, Wanted};
 use crate::cache::{self, Cache, Parts};
 use crate::entry::{Attrs, Claim, Precondition};
-use crate::key::{Key, Name, Namespace, Owner, Scope};
+use crate::key::{Key, Name, Namespace, Owner, Policy, Scope};
 use crate::protocol::blob::BLOB;
 use crate::protocol::{self, Context};
 use crate::stats::Stats;
@@ -77,7 +77,8 @@ impl House {
         let cache = Cache::new(cache::Settings::default(), parts);
         cache.ready().await.expect("replays");
         let socket = folder.path().join("larder.sock");
-        let wanted = Wanted { endpoint: "127.0.0.1:0".parse().expect("an endpoint"), optional: false };
+        let wanted =
+            Wanted { endpoint: "127.0.0.1:0".parse().expect("an endpoint"), optional: false, only: None };
         let bound = Bound::bind(&[wanted], &[], &socket).expect("binds");
         let tcp = bound.endpoints().find_map(|endpoint| match endpoint {
             Endpoint::Tcp(address) => Some(*address),
@@ -103,7 +104,12 @@ impl House {
     /// Has `/blob/x/{name}` in the cache, without a connection.
     async fn keep(&self, name: &str, body: Bytes) {
         let owner = Owner(rustix::process::geteuid().as_raw());
-        let scope = Scope { owner, namespace: Namespace::parse("x").expect("a namespace"), upstream: None };
+        let scope = Scope {
+            owner,
+            namespace: Namespace::parse("x").expect("a namespace"),
+            upstream: None,
+            policy: Policy::default(),
+        };
         let key = Key::Named { space: BLOB, name: Name::parse(name).expect("a name") };
         let put = self.cache.put(&scope, key, Claim::default(), Attrs::default(), Precondition::None);
         let mut put = put.await.expect("let in");

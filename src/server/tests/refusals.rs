@@ -128,10 +128,10 @@ async fn another_user_of_the_machine_is_told_to_be_named() {
     if !rustix::process::geteuid().is_root() {
         return;
     }
-    let ask = |port: u16| {
+    let ask = |port: u16, path: &str| {
         let script = format!(
-            "exec 3<>/dev/tcp/127.0.0.1/{port}; printf 'GET /-/healthz HTTP/1.1\\r\\nhost: 127.0.0.1\\r\\n\\r\\n' >&3; \
-             head -n 1 <&3"
+            "exec 3<>/dev/tcp/127.0.0.1/{port}; printf 'GET {path} HTTP/1.1\\r\\nhost: 127.0.0.1\\r\\nconnection: close\\r\\n\\r\\n' >&3; \
+             head -n 20 <&3"
         );
         let stranger =
             std::process::Command::new("bash").arg("-c").arg(script).uid(4711).output().expect("runs");
@@ -139,10 +139,15 @@ async fn another_user_of_the_machine_is_told_to_be_named() {
     };
     let house = House::open().await;
     let port = house.address.port();
-    let heard = tokio::task::spawn_blocking(move || ask(port)).await.expect("no panic");
-    assert!(heard.starts_with("HTTP/1.1 403"), "{heard}");
+    let heard = tokio::task::spawn_blocking(move || ask(port, "/blob/a/b")).await.expect("no panic");
+    assert!(heard.starts_with("HTTP/1.1 403") && heard.contains("access.users"), "{heard}");
+    let heard = tokio::task::spawn_blocking(move || ask(port, "/v1/cache/1")).await.expect("no panic");
+    assert!(
+        heard.starts_with("HTTP/1.1 401") && heard.contains("text/plain\r\n"),
+        "Nx shows no other: {heard}"
+    );
     let named = House::with(|settings| settings.users = vec![4711]).await;
     let port = named.address.port();
-    let heard = tokio::task::spawn_blocking(move || ask(port)).await.expect("no panic");
+    let heard = tokio::task::spawn_blocking(move || ask(port, "/-/healthz")).await.expect("no panic");
     assert!(heard.starts_with("HTTP/1.1 200"), "{heard}");
 }

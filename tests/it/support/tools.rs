@@ -28,6 +28,14 @@ pub(crate) struct Run {
     pub(crate) local: usize,
 }
 
+/// A run that ended otherwise than with 0.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    pub(crate) code: Option<i32>,
+    /// All it said.
+    pub(crate) text: String,
+}
+
 /// A checkout of a project and the tool that builds it.
 pub(crate) trait Tool {
     /// How many tasks a build has.
@@ -43,6 +51,11 @@ pub(crate) trait Tool {
     /// # Panics
     /// When the tool does not exit 0: no state of the daemon excuses that.
     fn build(&self, base: &str) -> Run;
+
+    /// The same where the tool may end otherwise than with 0.
+    fn attempt(&self, base: &str) -> Result<Run, Failed> {
+        Ok(self.build(base))
+    }
 
     /// Throws away outputs and what the tool itself caches, as a fresh machine would have it.
     fn wipe(&self);
@@ -73,6 +86,9 @@ impl Run {
         Self { remote: 0, ran: tasks, local: 0 }
     }
 }
+
+/// When a tool is said to hang, on however noisy a machine: some would wait for a silent server for ever.
+const HUNG_SECONDS: &str = "120";
 
 /// Writes an output: the source, and a number that no second run has.
 const BUILD: &str =
@@ -114,7 +130,8 @@ impl Checkout {
 
     /// A process that knows nothing of the person who runs the tests.
     fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
-        let mut command = Command::new(program);
+        let mut command = Command::new("timeout");
+        command.args(["--foreground", "--signal=KILL", HUNG_SECONDS]).arg(program);
         command.current_dir(self.root()).env_clear().env("HOME", self.0.path().join("home"));
         for kept in ["PATH", "LANG", "TMPDIR"] {
             command.envs(std::env::var_os(kept).map(|value| (kept, value)));
@@ -133,15 +150,18 @@ impl Checkout {
 
 /// Runs a tool to its end, which must be a good one.
 fn finish(command: &mut Command) -> Output {
+    ended(command)
+        .unwrap_or_else(|failed| panic!("{command:?} ended with {:?}:\n{}", failed.code, failed.text))
+}
+
+/// Runs a tool to its end.
+fn ended(command: &mut Command) -> Result<Output, Failed> {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
-    assert!(
-        output.status.success(),
-        "{command:?} ended with {}:\n{}{}",
-        output.status,
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    output
+    if output.status.success() {
+        return Ok(output);
+    }
+    let text = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text).into_owned());
+    Err(Failed { code: output.status.code(), text: text.concat() })
 }
 
 fn parse(path: &Path) -> Value {

@@ -45,7 +45,7 @@ impl Entries {
                     return answer;
                 }
                 let mut answer = http::empty(StatusCode::OK);
-                describe(&mut answer, &meta);
+                self.describe(&mut answer, &meta);
                 answer.headers_mut().insert(CONTENT_LENGTH, meta.len.into());
                 answer
             }
@@ -116,8 +116,16 @@ impl Entries {
         self.stats.hit(hit.from);
         self.stats.bytes_out.add(hit.body.len());
         let mut answer = http::hit(hit.body, hit.from);
-        describe(&mut answer, &hit.meta);
+        self.describe(&mut answer, &hit.meta);
         answer
+    }
+
+    fn describe(&self, answer: &mut Answer, meta: &Meta) {
+        let headers = answer.headers_mut();
+        headers.insert(CONTENT_TYPE, http::type_of(meta).unwrap_or_else(|| self.rules.untyped.clone()));
+        headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+        insert(answer, ETAG, http::quoted(&meta.etag));
+        insert(answer, LAST_MODIFIED, http::last_modified(meta.stored_ms));
     }
 }
 
@@ -135,14 +143,6 @@ fn unmet(verdict: Verdict, meta: &Meta) -> Option<Answer> {
             Some(http::text(StatusCode::PRECONDITION_FAILED, words))
         }
     }
-}
-
-fn describe(answer: &mut Answer, meta: &Meta) {
-    let headers = answer.headers_mut();
-    headers.insert(CONTENT_TYPE, http::type_of(meta).unwrap_or(http::OCTETS));
-    headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    insert(answer, ETAG, http::quoted(&meta.etag));
-    insert(answer, LAST_MODIFIED, http::last_modified(meta.stored_ms));
 }
 
 fn insert<T>(answer: &mut Response<T>, name: hyper::header::HeaderName, value: Option<HeaderValue>) {

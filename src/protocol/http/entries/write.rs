@@ -68,7 +68,7 @@ impl Entries {
         let condition = http::precondition(headers)?;
         let claim = Claim { len: upload.len(), digest: None };
         // What an entry without a type is answered with needn't be kept.
-        let is_typed = headers.get(CONTENT_TYPE) != Some(&http::OCTETS);
+        let is_typed = headers.get(CONTENT_TYPE) != Some(&self.rules.untyped);
         let attrs = if is_typed { http::kept_type(headers)? } else { Attrs::default() };
         let mut put = self.context.cache.put(scope, key, claim, attrs, condition).await?;
         upload.write_to(&mut put).await?;

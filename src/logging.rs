@@ -6,14 +6,23 @@ use std::io::IsTerminal as _;
 
 use tracing_subscriber::EnvFilter;
 
-use crate::config::LogFormat;
 use crate::error::{Error, Kind, Result};
+
+/// How a line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object.
+    Json,
+}
 
 /// Begins to log.
 ///
 /// # Errors
 /// `Invalid` when the filter doesn't parse.
-pub(super) fn begin(format: LogFormat, filter: &str) -> Result<()> {
+pub(crate) fn begin(format: Format, filter: &str) -> Result<()> {
     let filter = EnvFilter::try_new(filter)
         .map_err(|error| Error::new(Kind::Invalid, "read the log's filter").because(error))?;
     let lines = tracing_subscriber::fmt()
@@ -21,14 +30,14 @@ pub(super) fn begin(format: LogFormat, filter: &str) -> Result<()> {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());
     let begun = match format {
-        LogFormat::Text => lines.try_init(),
-        LogFormat::Json => lines.json().flatten_event(true).try_init(),
+        Format::Text => lines.try_init(),
+        Format::Json => lines.json().flatten_event(true).try_init(),
     };
     begun.map_err(|error| Error::new(Kind::Internal, format!("begin the log: {error}")))
 }
 
 /// Whether a filter can be read; else why not.
-pub(crate) fn check_filter(filter: &str) -> Result<(), String> {
+pub(crate) fn check(filter: &str) -> Result<(), String> {
     let words = |error| format!("{error}; write it as info,larder::access=debug");
     EnvFilter::builder().parse(filter).map(|_| ()).map_err(words)
 }

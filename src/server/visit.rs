@@ -1,0 +1,19 @@
+//! Who is at the other end of a connection: what guard and dispatch know of a request besides itself.
+
+use std::net::IpAddr;
+
+use super::frontends::Protocol;
+use super::identity::Caller;
+use super::listen::Gate;
+
+/// Who is at the other end of a connection, and by which socket.
+#[derive(Debug)]
+pub(super) struct Visit {
+    pub(super) caller: Caller,
+    pub(super) unix: bool,
+    /// The address that it came to.
+    pub(super) local: Option<IpAddr>,
+    pub(super) gate: Gate,
+    /// The one protocol that the listener is for.
+    pub(super) only: Option<Protocol>,
+}
