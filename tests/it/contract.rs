@@ -120,7 +120,7 @@ const TABLE: [Row; 12] = [
     row(UpstreamBreaksOff, all(Remote), None),
     // A body that can't be completed ends in a broken connection. Nx alone has no way to go on after one.
     row(UpstreamLies, [Ran, Fails, Ran, Ran, Ran, Ran, Ran], None),
-    row(UpstreamIsReadOnly, all(Ran), Some(light(Remote, Like(UpstreamGoneAndQueueFull)))),
+    row(UpstreamIsReadOnly, light(Ran, Like(Absent)), Some(light(Remote, Like(UpstreamGoneAndQueueFull)))),
     row(DamagedAtRest, all(Ran), Some(all(Ran))),
     row(DiskFull, all(Remote), None),
     row(OverEntryMax, all(Ran), Some(light(Ran, Like(Absent)))),
@@ -165,7 +165,7 @@ fn every_cell_of_the_contract_has_its_place() {
 #[test]
 fn each_client_ends_as_the_contract_says() {
     let seeds = Seeds::plant();
-    let clients: [(&str, fn(usize, &Seeds) -> Vec<String>); CLIENTS] = [
+    let clients: [(&str, Play); CLIENTS] = [
         ("turbo", play::<Turbo>),
         ("Nx", play::<Nx>),
         ("ccache 4.7.5", play::<Ccache<0, 0>>),
@@ -187,6 +187,9 @@ fn each_client_ends_as_the_contract_says() {
     });
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
 }
+
+/// One client's column, played.
+type Play = fn(usize, &Seeds) -> Vec<String>;
 
 /// The table with one client, whose column is `place`; returns what was wrong.
 fn play<T: Tool>(place: usize, seeds: &Seeds) -> Vec<String> {
@@ -235,8 +238,10 @@ fn never_given(scene: &Scene) -> Vec<String> {
     let Some(daemon) = scene.daemon() else { return Vec::new() };
     let mut lines = daemon.until_access(1);
     lines.retain(|line| {
+        // moon takes a refusal before its other uploads have ended, and leaves them.
+        let is_left = line.status == 0 && line.method == "PUT" && scene.situation() == OverEntryMax;
         let in_time = line.first_byte.is_some_and(|time| time < HUNG);
-        !in_time || !is_owed(scene.situation(), &line.method, line.status)
+        !(is_left || in_time && is_owed(scene.situation(), &line.method, line.status))
     });
     lines.iter().map(|line| format!("{:?}: {line:?}", scene.situation())).collect()
 }

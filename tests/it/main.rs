@@ -12,6 +12,7 @@ mod golden;
 mod neighbours;
 mod product;
 mod proxy;
+mod renewal;
 mod routing;
 mod serve;
 mod support;
