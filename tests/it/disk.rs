@@ -172,14 +172,14 @@ fn loops(setup: &Setup) -> bool {
 
 /// What is done to the files of a stopped or running daemon.
 #[derive(Debug, Clone, Copy)]
-enum Damage {
+pub(crate) enum Damage {
     Flip,
     Truncate,
     Litter,
 }
 
 impl Damage {
-    fn to(self, folder: &Path) {
+    pub(crate) fn to(self, folder: &Path) {
         const SPARED: [&str; 4] = ["VERSION", "lock", "CACHEDIR.TAG", "larder.sock"];
         let spared =
             |path: &PathBuf| path.file_name().is_some_and(|name| SPARED.iter().any(|spared| name == *spared));

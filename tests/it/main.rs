@@ -5,10 +5,13 @@
 mod bad_input;
 mod bounds;
 mod clients;
+mod contract;
 mod disk;
 mod faults;
+mod golden;
 mod product;
 mod proxy;
+mod renewal;
 mod routing;
 mod serve;
 mod support;

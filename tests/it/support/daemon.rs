@@ -24,7 +24,6 @@ pub(crate) struct Daemon {
 /// One line of the access log. The daemon's own pages, which tests poll, are left out.
 #[derive(Debug, Clone)]
 pub(crate) struct Access {
-    #[expect(dead_code, reason = "shown when a test fails")]
     pub(crate) method: String,
     #[expect(dead_code, reason = "shown when a test fails")]
     pub(crate) path: String,

@@ -6,7 +6,9 @@
 
 pub(crate) mod ccache;
 pub(crate) mod gradle;
+pub(crate) mod maven;
 pub(crate) mod nx;
+pub(crate) mod rush;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -28,6 +30,14 @@ pub(crate) struct Run {
     pub(crate) local: usize,
 }
 
+/// A run that ended otherwise than with 0.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    pub(crate) code: Option<i32>,
+    /// All it said.
+    pub(crate) text: String,
+}
+
 /// A checkout of a project and the tool that builds it.
 pub(crate) trait Tool {
     /// How many tasks a build has.
@@ -43,6 +53,11 @@ pub(crate) trait Tool {
     /// # Panics
     /// When the tool does not exit 0: no state of the daemon excuses that.
     fn build(&self, base: &str) -> Run;
+
+    /// The same where the tool may end otherwise than with 0.
+    fn attempt(&self, base: &str) -> Result<Run, Failed> {
+        Ok(self.build(base))
+    }
 
     /// Throws away outputs and what the tool itself caches, as a fresh machine would have it.
     fn wipe(&self);
@@ -74,6 +89,9 @@ impl Run {
     }
 }
 
+/// When a tool is said to hang, on however noisy a machine: some would wait for a silent server for ever.
+const HUNG_SECONDS: &str = "120";
+
 /// Writes an output: the source, and a number that no second run has.
 const BUILD: &str =
     "mkdir -p \"$1\"\ncat src.txt > \"$1/out.txt\"\nod -An -N8 -tx8 /dev/urandom >> \"$1/out.txt\"\n";
@@ -103,6 +121,12 @@ impl Checkout {
         fs::read_to_string(&path).unwrap_or_else(|error| panic!("no output {}: {error}", path.display()))
     }
 
+    /// Copies the files of the project `name`, which `tests/run` builds once to have all that it needs here.
+    fn lay(&self, name: &str) {
+        let project = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/support/tools").join(name);
+        finish(Command::new("cp").arg("-R").arg(project.join(".")).arg(self.root()));
+    }
+
     /// Removes a file or folder that may be there.
     fn forget(&self, path: &Path) {
         if path.is_dir() {
@@ -114,7 +138,8 @@ impl Checkout {
 
     /// A process that knows nothing of the person who runs the tests.
     fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
-        let mut command = Command::new(program);
+        let mut command = Command::new("timeout");
+        command.args(["--foreground", "--signal=KILL", HUNG_SECONDS]).arg(program);
         command.current_dir(self.root()).env_clear().env("HOME", self.0.path().join("home"));
         for kept in ["PATH", "LANG", "TMPDIR"] {
             command.envs(std::env::var_os(kept).map(|value| (kept, value)));
@@ -133,15 +158,18 @@ impl Checkout {
 
 /// Runs a tool to its end, which must be a good one.
 fn finish(command: &mut Command) -> Output {
+    ended(command)
+        .unwrap_or_else(|failed| panic!("{command:?} ended with {:?}:\n{}", failed.code, failed.text))
+}
+
+/// Runs a tool to its end.
+fn ended(command: &mut Command) -> Result<Output, Failed> {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
-    assert!(
-        output.status.success(),
-        "{command:?} ended with {}:\n{}{}",
-        output.status,
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    output
+    if output.status.success() {
+        return Ok(output);
+    }
+    let text = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text).into_owned());
+    Err(Failed { code: output.status.code(), text: text.concat() })
 }
 
 fn parse(path: &Path) -> Value {

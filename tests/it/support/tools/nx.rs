@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::symlink;
 
-use super::{BUILD, Checkout, Run, Tool, finish, parse, tool};
+use super::{BUILD, Checkout, Failed, Run, Tool, ended, parse, tool};
 
 /// An Nx workspace.
 pub(crate) struct Nx(Checkout);
@@ -40,14 +40,20 @@ impl Tool for Nx {
     }
 
     fn build(&self, base: &str) -> Run {
-        finish(
+        self.attempt(base)
+            .unwrap_or_else(|failed| panic!("nx ended with {:?}:\n{}", failed.code, failed.text))
+    }
+
+    /// Nobody at the address, or a body that breaks off, ends its run.
+    fn attempt(&self, base: &str) -> Result<Run, Failed> {
+        ended(
             self.0
                 .command(tool("nx"))
                 .args(["run-many", "-t", "build", "--outputStyle=static"])
                 .env("NX_SELF_HOSTED_REMOTE_CACHE_SERVER", base)
                 .env("NX_DAEMON", "false")
                 .env("NX_NO_CLOUD", "true"),
-        );
+        )?;
         let mut run = Run { remote: 0, ran: 0, local: 0 };
         let report = parse(&self.0.root().join(".nx/cache/run.json"));
         for task in report["tasks"].as_array().expect("a report lists its tasks") {
@@ -57,7 +63,7 @@ impl Tool for Nx {
                 _ => run.ran += 1,
             }
         }
-        run
+        Ok(run)
     }
 
     fn wipe(&self) {
