@@ -5,7 +5,9 @@ use crate::support::free_addr;
 use crate::support::setup::Setup;
 use crate::support::tools::ccache::Ccache;
 use crate::support::tools::gradle::Gradle;
+use crate::support::tools::maven::Maven;
 use crate::support::tools::nx::Nx;
+use crate::support::tools::rush::Rush;
 use crate::support::tools::{Bazel, Moon, Run, Tool, Turbo};
 use crate::support::weed;
 
@@ -73,6 +75,23 @@ fn nx_and_gradle_hit_what_they_built_while_the_upstream_is_gone() {
 }
 
 #[test]
+fn rush_hits_what_it_built() {
+    cold_then_warm::<Rush>();
+}
+
+#[test]
+fn maven_hits_what_it_built() {
+    cold_then_warm::<Maven>();
+}
+
+#[test]
+fn rush_and_maven_hit_what_they_built_while_the_upstream_is_gone() {
+    let daemon = Setup::new().upstream(weed::url(free_addr(), "")).start();
+    cold_then_warm_at::<Rush>(&daemon);
+    cold_then_warm_at::<Maven>(&daemon);
+}
+
+#[test]
 fn ccache_hits_what_it_built_in_every_layout() {
     cold_then_warm::<Ccache<0, 0>>();
     cold_then_warm::<Ccache<0, 1>>();
@@ -114,4 +133,20 @@ fn bazel_builds_without_a_daemon() {
 #[test]
 fn gradle_builds_without_a_daemon() {
     without_a_daemon::<Gradle>();
+}
+
+#[test]
+fn maven_builds_without_a_daemon() {
+    without_a_daemon::<Maven>();
+}
+
+/// The build is whole, and yet Rush calls the write that failed a warning, and a warning a failure.
+#[test]
+fn rush_builds_without_a_daemon_and_exits_1() {
+    let daemon = Setup::new().start();
+    let url = daemon.url();
+    daemon.kill();
+    let checkout = Rush::checkout("v1");
+    assert_eq!(checkout.exit_code(&url), Some(1));
+    assert_eq!(checkout.outputs().len(), Rush::TASKS);
 }

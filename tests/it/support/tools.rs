@@ -6,7 +6,9 @@
 
 pub(crate) mod ccache;
 pub(crate) mod gradle;
+pub(crate) mod maven;
 pub(crate) mod nx;
+pub(crate) mod rush;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -117,6 +119,12 @@ impl Checkout {
     fn read(&self, path: &str) -> String {
         let path = self.root().join(path);
         fs::read_to_string(&path).unwrap_or_else(|error| panic!("no output {}: {error}", path.display()))
+    }
+
+    /// Copies the files of the project `name`, which `tests/run` builds once to have all that it needs here.
+    fn lay(&self, name: &str) {
+        let project = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/support/tools").join(name);
+        finish(Command::new("cp").arg("-R").arg(project.join(".")).arg(self.root()));
     }
 
     /// Removes a file or folder that may be there.
