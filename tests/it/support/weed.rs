@@ -24,6 +24,8 @@ pub(crate) struct Weed {
 pub(crate) struct Keys {
     pub(crate) id: String,
     pub(crate) secret: String,
+    /// What the store lets them do, in SeaweedFS's words.
+    pub(crate) rights: &'static [&'static str],
 }
 
 /// The bucket that every store here has.
@@ -108,14 +110,15 @@ pub(crate) fn url(addr: SocketAddr, prefix: &str) -> String {
 
 impl Keys {
     pub(crate) fn new(name: &str) -> Self {
-        Self { id: format!("AK{name}"), secret: format!("secret-of-{name}") }
+        let rights = &["Admin", "Read", "Write", "List", "Tagging"];
+        Self { id: format!("AK{name}"), secret: format!("secret-of-{name}"), rights }
     }
 
     fn identity(&self) -> serde_json::Value {
         serde_json::json!({
             "name": self.id,
             "credentials": [{"accessKey": self.id, "secretKey": self.secret}],
-            "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+            "actions": self.rights,
         })
     }
 }
