@@ -11,6 +11,7 @@ mod faults;
 mod golden;
 mod product;
 mod proxy;
+mod renewal;
 mod routing;
 mod serve;
 mod support;

@@ -11,11 +11,11 @@ use super::process::Process;
 use super::wire::Addr;
 use super::{PATIENCE, base64, free_addr, tool, until};
 
-/// One account with one container, on a port of its own.
+/// One account with one container, on a port that stays the same over a restart.
 pub(crate) struct Azurite {
+    folder: TempDir,
     addr: SocketAddr,
-    _process: Process,
-    _folder: TempDir,
+    process: Option<Process>,
 }
 
 /// The account that every emulator here has.
@@ -27,27 +27,38 @@ pub(crate) const CONTAINER: &str = "team";
 // === impl Azurite ===
 
 impl Azurite {
-    /// An empty container in an account whose key is made of `secret`.
-    pub(crate) fn start(secret: &str) -> Self {
+    /// An empty container in an account whose keys, two at most, are made of `secrets`.
+    pub(crate) fn start(secrets: &[&str]) -> Self {
         let folder = TempDir::new().expect("a temporary folder");
-        let addr = free_addr();
+        let mut azurite = Self { folder, addr: free_addr(), process: None };
+        azurite.restart(secrets);
+        let sas = sas(secrets[0], "rwdlac", "2099-01-01T00:00:00Z");
+        let container = format!("/{ACCOUNT}/{CONTAINER}?restype=container&{sas}");
+        let made = Request::new("PUT", container).payload(Payload::Sized(Vec::new()));
+        let made = made.send(&Addr::Tcp(azurite.addr)).expect("an answer");
+        assert_eq!(made.status(), 201, "the container is made");
+        azurite
+    }
+
+    /// Ends it in good order, for it keeps its tables in memory, and starts it again with other keys.
+    pub(crate) fn restart(&mut self, secrets: &[&str]) {
+        if let Some(mut process) = self.process.take() {
+            process.terminate();
+            process.ended(PATIENCE);
+        }
+        let keys: Vec<String> = secrets.iter().map(|secret| key(secret)).collect();
         let mut command = Command::new(tool("azurite"));
         command
-            .current_dir(folder.path())
-            .env("HOME", folder.path())
-            .env("AZURITE_ACCOUNTS", format!("{ACCOUNT}:{}", key(secret)))
+            .current_dir(self.folder.path())
+            .env("HOME", self.folder.path())
+            .env("AZURITE_ACCOUNTS", format!("{ACCOUNT}:{}", keys.join(":")))
             .args(["--silent", "--skipApiVersionCheck", "--disableTelemetry", "--blobHost", "127.0.0.1"])
-            .args(["--blobPort", &addr.port().to_string()])
+            .args(["--blobPort", &self.addr.port().to_string()])
             .arg("--location")
-            .arg(folder.path().join("data"));
-        let process = Process::spawn(&mut command, &folder.path().join("azurite.log"));
-        let to = Addr::Tcp(addr);
+            .arg(self.folder.path().join("data"));
+        self.process = Some(Process::spawn(&mut command, &self.folder.path().join("azurite.log")));
+        let to = Addr::Tcp(self.addr);
         until("azurite answers", PATIENCE, || Request::get(format!("/{ACCOUNT}")).send(&to).is_ok());
-        let sas = sas(secret, "rwdlac", "2099-01-01T00:00:00Z");
-        let container = format!("/{ACCOUNT}/{CONTAINER}?restype=container&{sas}");
-        let made = Request::new("PUT", container).payload(Payload::Sized(Vec::new())).send(&to);
-        assert_eq!(made.expect("an answer").status(), 201, "the container is made");
-        Self { addr, _process: process, _folder: folder }
     }
 
     pub(crate) fn addr(&self) -> SocketAddr {

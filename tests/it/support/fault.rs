@@ -17,7 +17,7 @@ pub(crate) enum Fault {
     Silent,
     /// Each answer begins this much later: a round trip through the network.
     Delay(Duration),
-    /// The store itself refuses, in S3's words.
+    /// The store itself refuses, in the form of its own errors.
     Status { code: u16, word: &'static str },
     /// A captive portal: HTML with 200.
     Portal,
@@ -39,6 +39,14 @@ pub(crate) struct Plan {
     pub(crate) fault: Fault,
     /// Which requests it strikes. Refused and black-holed connections strike all.
     pub(crate) strikes: fn(&Head) -> bool,
+}
+
+/// Whose words a refusal is in: those that the client expects.
+#[derive(Debug, Clone, Copy)]
+enum Store {
+    S3,
+    Azure,
+    Google,
 }
 
 /// What is done to the bytes of one body on their way.
@@ -73,22 +81,13 @@ impl Fault {
     pub(crate) fn answer(self, request: &Head) -> Option<Vec<u8>> {
         let (code, kind, own_headers, text) = match self {
             Self::Status { code, word } => {
-                let text = format!(
-                    "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{word}</Code><Message>{word}, \
-                     by the fault proxy</Message><Resource>{}</Resource><RequestId>F00D</RequestId></Error>",
-                    request.words().1
-                );
-                (
-                    code,
-                    "application/xml",
-                    "x-amz-request-id: F00D\r\nx-amz-id-2: cGFudHJ5\r\nserver: AmazonS3\r\n",
-                    text,
-                )
+                let (headers, text) = Store::asked_by(request).error(word, request.words().1);
+                (code, "application/xml", headers, text)
             }
             Self::Portal => (
                 200,
                 "text/html; charset=utf-8",
-                "server: hotel\r\n",
+                "server: hotel\r\n".into(),
                 "<!doctype html><title>Welcome</title><p>Please accept our terms.".into(),
             ),
             Self::None
@@ -108,6 +107,49 @@ impl Fault {
         );
         let body = if request.words().0 == "HEAD" { "" } else { &text };
         Some([head.as_bytes(), body.as_bytes()].concat())
+    }
+}
+
+// === impl Store ===
+
+impl Store {
+    /// Each client signs in its own way.
+    fn asked_by(request: &Head) -> Self {
+        let bearer = request.header("authorization").is_some_and(|value| value.starts_with("Bearer "));
+        match request.header("x-ms-version") {
+            Some(_) => Self::Azure,
+            None if bearer => Self::Google,
+            None => Self::S3,
+        }
+    }
+
+    /// Headers and document of an error.
+    fn error(self, word: &str, target: &str) -> (String, String) {
+        let own = format!("<Code>{word}</Code><Message>{word}, by the fault proxy");
+        match self {
+            Self::S3 => (
+                "x-amz-request-id: F00D\r\nx-amz-id-2: cGFudHJ5\r\nserver: AmazonS3\r\n".into(),
+                format!(
+                    "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error>{own}</Message><Resource>{target}</Resource>\
+                     <RequestId>F00D</RequestId></Error>"
+                ),
+            ),
+            // The one store that names its reason in the head too.
+            Self::Azure => (
+                format!(
+                    "server: Windows-Azure-Blob/1.0 Microsoft-HTTPAPI/2.0\r\nx-ms-error-code: {word}\r\n\
+                     x-ms-request-id: f00d\r\nx-ms-version: 2018-11-09\r\n"
+                ),
+                format!(
+                    "\u{feff}<?xml version=\"1.0\" encoding=\"utf-8\"?><Error>{own}\nRequestId:f00d\n\
+                     Time:2026-01-01T00:00:00.0000000Z</Message></Error>"
+                ),
+            ),
+            Self::Google => (
+                "x-guploader-uploadid: F00D\r\nserver: UploadServer\r\n".into(),
+                format!("<?xml version='1.0' encoding='UTF-8'?><Error>{own}</Message></Error>"),
+            ),
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! with the value that stands for it, also when a test panics.
 
 pub(crate) mod azurite;
+pub(crate) mod bucket;
 pub(crate) mod daemon;
 pub(crate) mod fault;
 pub(crate) mod gcs;

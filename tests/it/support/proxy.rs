@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
-use rustix::net::{AddressFamily, SocketType, sockopt};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
 use super::fault::{Fault, Plan, Then, Toxic};
 use super::wire::{Framing, Head, read_body};
@@ -159,10 +159,7 @@ impl Port {
                     let Ok(client) = client else { continue };
                     shared.connections.fetch_add(1, Ordering::SeqCst);
                     let shared = Arc::clone(&shared);
-                    std::thread::spawn(move || {
-                        // Broken connections are this proxy's trade.
-                        let _ = shared.serve(client);
-                    });
+                    std::thread::spawn(move || shared.serve(&client));
                 }
             }
         });
@@ -172,7 +169,10 @@ impl Port {
     /// A listener whose queue is full: the kernel drops what else comes.
     fn full(addr: SocketAddr) -> Self {
         let listener = eventually("the proxy's port is free again", PATIENCE, || {
-            let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).ok()?;
+            // A process that another test starts meanwhile must not inherit it: the port would stay full.
+            let flags = SocketFlags::CLOEXEC;
+            let socket =
+                rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, flags, None).ok()?;
             sockopt::set_socket_reuseaddr(&socket, true).ok()?;
             rustix::net::bind(&socket, &addr).ok()?;
             rustix::net::listen(&socket, 0).ok()?;
@@ -199,10 +199,18 @@ impl Port {
 // === impl Shared ===
 
 impl Shared {
-    fn serve(&self, client: TcpStream) -> io::Result<()> {
+    fn serve(&self, client: &TcpStream) {
+        let mut upstream = None;
+        // Broken connections are this proxy's trade. What is registered would hold both ends open, in silence.
+        let _ = self.relay(client, &mut upstream);
+        for end in [Some(client), upstream.as_ref()].into_iter().flatten() {
+            let _ = end.shutdown(Shutdown::Both);
+        }
+    }
+
+    fn relay(&self, mut client: &TcpStream, upstream: &mut Option<TcpStream>) -> io::Result<()> {
         client.set_nodelay(true)?;
-        self.register(&client)?;
-        let mut upstream: Option<TcpStream> = None;
+        self.register(client)?;
         let mut reader = BufReader::new(client.try_clone()?);
         while let Some(request) = Head::read(&mut reader)? {
             let (method, target) = request.words();
@@ -210,7 +218,7 @@ impl Shared {
             let (fault, epoch) = self.fault_for(&request);
             if let Some(answer) = fault.answer(&request) {
                 read_body(&mut reader, request.request_framing(), |_| Ok(()))?;
-                (&client).write_all(&answer)?;
+                client.write_all(&answer)?;
                 continue;
             }
             match fault {
@@ -223,7 +231,9 @@ impl Shared {
                 Fault::Delay(time) => self.wait(epoch, Some(time)),
                 _ => {}
             }
-            let server = match &upstream {
+            // A store closes what is idle, Azure's emulator after five seconds: that is no fault of the way.
+            upstream.take_if(|server| has_ended(server));
+            let server = match upstream {
                 Some(server) => server,
                 None => {
                     let server = TcpStream::connect(self.target)?;
@@ -232,7 +242,7 @@ impl Shared {
                     upstream.insert(server)
                 }
             };
-            self.forward(&request, &mut reader, &client, server, fault, epoch)?;
+            self.forward(&request, &mut reader, client, server, fault, epoch)?;
         }
         Ok(())
     }
@@ -331,6 +341,20 @@ impl Shared {
         state.open.retain(|stream| stream.peer_addr().is_ok());
         state.open.push(twin);
         Ok(())
+    }
+}
+
+/// Whether the peer of a connection that is idle has closed it.
+fn has_ended(stream: &TcpStream) -> bool {
+    let look = || {
+        stream.set_nonblocking(true)?;
+        let seen = stream.peek(&mut [0]);
+        stream.set_nonblocking(false)?;
+        seen
+    };
+    match look() {
+        Ok(count) => count == 0,
+        Err(error) => error.kind() != io::ErrorKind::WouldBlock,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
@@ -11,9 +11,8 @@ use tempfile::TempDir;
 use super::daemon::Daemon;
 use super::http::Request;
 use super::process::Process;
-use super::weed::Keys;
 use super::wire::Addr;
-use super::{PATIENCE, free_addr, until};
+use super::{PATIENCE, free_addr, until, write_secret};
 
 /// How a daemon is started; the folder outlives every one of its processes.
 #[derive(Debug, Clone)]
@@ -25,6 +24,23 @@ pub(crate) struct Setup {
     /// A shell command that runs first, as root of a mount name space of the daemon's own. `$DIR` is its folder.
     mounts: Option<String>,
     nofile: Option<u64>,
+}
+
+/// Keys as the file that a daemon reads them from.
+pub(crate) trait KeyFile {
+    /// In the form of the cloud's own tools.
+    fn text(&self) -> String;
+
+    /// Replaces the file at `path` by one that nobody else can read, in one step.
+    fn write(&self, path: &Path) {
+        write_secret(path, &self.text());
+    }
+}
+
+impl KeyFile for String {
+    fn text(&self) -> String {
+        self.clone()
+    }
 }
 
 // === impl Setup ===
@@ -61,7 +77,7 @@ impl Setup {
 
     /// The upstream's keys, in a file that can be replaced while the daemon runs.
     #[must_use]
-    pub(crate) fn keys(self, keys: &Keys) -> Self {
+    pub(crate) fn keys(self, keys: &impl KeyFile) -> Self {
         keys.write(&self.keys_path());
         self
     }
@@ -152,7 +168,8 @@ impl Setup {
         if let Some(upstream) = &self.upstream {
             let mut upstream = upstream.clone();
             if self.keys_path().exists() {
-                upstream.push_str(&format!("&credentials={}", self.keys_path().display()));
+                let mark = if upstream.contains('?') { '&' } else { '?' };
+                upstream.push_str(&format!("{mark}credentials={}", self.keys_path().display()));
             }
             command.args(["--upstream", &upstream]);
         }

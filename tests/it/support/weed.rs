@@ -1,12 +1,12 @@
 //! SeaweedFS as the bucket: a real S3 that checks signatures and conditions.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::process::Command;
 
 use tempfile::TempDir;
 
 use super::process::Process;
+use super::setup::KeyFile;
 use super::wire::Addr;
 use super::{PATIENCE, free_addr, tool, until};
 use crate::support::http::Request;
@@ -113,11 +113,11 @@ impl Keys {
             "actions": ["Admin", "Read", "Write", "List", "Tagging"],
         })
     }
+}
 
-    /// Writes them as a shared-credentials file that nobody else can read, in one step.
-    pub(crate) fn write(&self, path: &Path) {
-        let text =
-            format!("[default]\naws_access_key_id = {}\naws_secret_access_key = {}\n", self.id, self.secret);
-        super::write_secret(path, &text);
+/// A shared-credentials file.
+impl KeyFile for Keys {
+    fn text(&self) -> String {
+        format!("[default]\naws_access_key_id = {}\naws_secret_access_key = {}\n", self.id, self.secret)
     }
 }

@@ -17,7 +17,7 @@ const LATER: &str = "2099-01-01T00:00:00Z";
 
 #[test]
 fn a_connection_string_a_sas_and_a_key_can_replace_one_another_in_the_file() {
-    let azurite = Azurite::start("one");
+    let azurite = Azurite::start(&["one"]);
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("azure");
     let world = World::new();
@@ -57,7 +57,7 @@ async fn until_refused(remote: &Remote) {
 
 #[test]
 fn a_sas_says_what_it_is_for_and_when_it_is_over() {
-    let azurite = Azurite::start("one");
+    let azurite = Azurite::start(&["one"]);
     let world = World::new();
     let url = azurite::url(azurite.addr(), "p");
     let with = |rights: &str, end: &str| world.remote(&url, Credentials::Sas(sas("one", rights, end)));
@@ -90,7 +90,7 @@ fn a_sas_says_what_it_is_for_and_when_it_is_over() {
 
 #[test]
 fn a_missing_container_is_a_state_and_never_absence() {
-    let azurite = Azurite::start("one");
+    let azurite = Azurite::start(&["one"]);
     let world = World::new();
     let url = azurite::url(azurite.addr(), "").replace(azurite::CONTAINER, "none-such");
     let fresh = || world.remote(&url, Credentials::AccountKey(azurite::key("one")));
@@ -159,7 +159,7 @@ fn a_missing_bucket_of_googles_is_a_state() {
 
 #[test]
 fn both_go_down_are_throttled_and_come_back() {
-    let azurite = Azurite::start("one");
+    let azurite = Azurite::start(&["one"]);
     let gcs = Gcs::start(&[("ci@team", Role::Writer)]);
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("key.json");
@@ -218,7 +218,7 @@ fn keys_of_another_cloud_are_refused_before_any_request() {
 
 #[test]
 fn an_object_that_is_there_is_found_without_a_right_to_list() {
-    let azurite = Azurite::start("one");
+    let azurite = Azurite::start(&["one"]);
     let world = World::new();
     let url = azurite::url(azurite.addr(), "p");
     let remote = world.remote(&url, Credentials::Sas(sas("one", "rcw", LATER)));

@@ -9,6 +9,7 @@ use tempfile::TempDir;
 use super::{World, becomes, bytes, credentials, file, get, is_absent, name, put, there, words};
 use crate::support::fault::{Fault, Plan};
 use crate::support::proxy::FaultProxy;
+use crate::support::setup::KeyFile as _;
 use crate::support::weed::{self, Keys, Weed};
 
 /// A bucket behind a proxy that breaks.

@@ -10,7 +10,7 @@ use super::{World, file, name};
 use crate::support::azurite::{self, Azurite};
 use crate::support::gcs::{self, Gcs, Role, key_file};
 use crate::support::http::Request;
-use crate::support::setup::Setup;
+use crate::support::setup::{KeyFile as _, Setup};
 use crate::support::weed::{self, Keys, Weed};
 use crate::support::{sha256, write_secret};
 
@@ -75,7 +75,7 @@ fn names_on_s3() {
 
 #[test]
 fn names_on_azure() {
-    let azurite = Azurite::start("one");
+    let azurite = Azurite::start(&["one"]);
     fill(&azurite::url(azurite.addr(), "team"), &azurite::key("one"));
     let world = World::new();
     let remote =

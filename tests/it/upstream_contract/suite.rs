@@ -42,7 +42,7 @@ fn s3_keeps_the_contract() {
 
 #[test]
 fn azure_keeps_the_contract() {
-    let azurite = Azurite::start("one");
+    let azurite = Azurite::start(&["one"]);
     let world = World::new();
     for (prefix, keys) in [
         ("", Credentials::AccountKey(azurite::key("one"))),
