@@ -2,6 +2,7 @@
 
 mod corpus;
 mod pages;
+mod urls;
 
 use std::path::PathBuf;
 use std::time::Duration;

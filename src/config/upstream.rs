@@ -11,6 +11,7 @@
 //!
 //! What Azure's and Google's own variables say is put together in [`super::clouds`].
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 use percent_encoding::percent_decode_str;
@@ -48,16 +49,24 @@ impl Upstream {
             "s3" => (true, false, false),
             "azure" | "az" => (false, true, false),
             "gs" | "gcs" => (false, false, true),
-            other => return Err(format!("has the scheme `{other}`; none, file, s3, azure and gs are known")),
+            other => return Err(unknown_scheme(other)),
         };
         let is_cloud = is_s3 || is_azure || is_google;
         let (mut passed_on, mut file, mut profile) = (Vec::new(), None, None);
         let (mut metadata, mut read_only) = (false, false);
+        let mut names = HashSet::new();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, raw) = pair.split_once('=').unwrap_or((pair, "true"));
-            let value =
-                percent_decode_str(raw).decode_utf8().map_err(|_| format!("option `{name}` is not UTF-8"))?;
+            if !names.insert(name) {
+                return Err(format!("has the option `{}` twice; leave one out", name.escape_debug()));
+            }
+            let value = percent_decode_str(raw)
+                .decode_utf8()
+                .map_err(|_| format!("option `{}` is not UTF-8; write é as %C3%A9", name.escape_debug()))?;
             match name {
+                "credentials" if is_cloud && matches!(&*value, "" | "true") => {
+                    return Err("names no credentials file; write it as credentials=/path".into());
+                }
                 "credentials" if is_cloud => file = Some(PathBuf::from(&*value)),
                 "profile" if is_s3 => profile = Some(value.into_owned()),
                 "instance_metadata" if is_cloud => metadata = truth(name, &value)?,
@@ -66,7 +75,7 @@ impl Upstream {
             }
         }
         if file.is_some() && metadata {
-            return Err("names both a credentials file and instance_metadata".into());
+            return Err("names both a credentials file and instance_metadata; leave one out".into());
         }
         let credentials = if is_s3 {
             environment.keys(file, profile, metadata)
@@ -123,11 +132,27 @@ impl Environment {
     }
 }
 
+/// Says what is known, and how what was most likely meant is written.
+fn unknown_scheme(scheme: &str) -> String {
+    let meant = match &*scheme.to_ascii_lowercase() {
+        "http" | "https" => {
+            "; a store of its own host is that with an endpoint, as in s3://bucket?endpoint=https://host"
+        }
+        "abfs" | "abfss" | "wasb" | "wasbs" => "; Azure's is azure://container/prefix?account=…",
+        "s3a" | "s3n" | "s3" => "; S3's is s3://bucket/prefix",
+        _ => "",
+    };
+    format!(
+        "has the scheme `{}`; none, file, s3, azure and gs are known{meant}",
+        scheme.escape_debug().take(40).collect::<String>()
+    )
+}
+
 fn truth(name: &str, value: &str) -> Result<bool, String> {
     match value {
         "true" | "1" => Ok(true),
         "false" | "0" => Ok(false),
-        _ => Err(format!("option `{name}` is neither true nor false")),
+        _ => Err(format!("option `{name}` is neither true nor false; write one of them")),
     }
 }
 

@@ -11,10 +11,13 @@
 //! path unless `path_style=false`. Plain HTTP takes `allow_http=true`, except to this machine itself. Keys are never in
 //! the URL: it is shown, logged and hashed.
 
-use std::path::{Path, PathBuf};
+mod options;
+
+use std::path::{Component, Path, PathBuf};
 
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
+use self::options::Options;
 use crate::error::{Error, Result};
 use crate::key::ObjectName;
 
@@ -49,16 +52,6 @@ pub(super) enum Kind {
     S3 { region: String, path_style: bool },
     Azure { account: String },
     Google,
-}
-
-/// The parameters of a URL, before its kind says which of them it takes.
-#[derive(Debug, Default)]
-struct Options {
-    endpoint: Option<String>,
-    allow_http: bool,
-    region: Option<String>,
-    path_style: Option<bool>,
-    account: Option<String>,
 }
 
 // === impl Location ===
@@ -148,16 +141,23 @@ impl Bucket {
     fn parse(scheme: &str, rest: &str) -> Result<Self> {
         let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
         if place.contains('@') || query.contains('@') {
-            return Err(Error::invalid(
-                "an upstream URL can't hold keys: give them in the environment or in a file",
-            ));
+            return Err(Error::invalid(if scheme == "azure" {
+                "an azure upstream URL can't hold keys, and has nothing before an `@`: give keys in the environment or \
+                 in a file, and the account as in azure://container/prefix?account=acme"
+            } else {
+                "an upstream URL can't hold keys: give them in the environment or in a file"
+            }));
+        }
+        if rest.contains('#') {
+            return Err(Error::invalid("an upstream URL has no fragment: write a `#` of a name as %23"));
         }
         let (name, prefix) = place.split_once('/').unwrap_or((place, ""));
         check_name(scheme, name)?;
         let prefix = unescape(prefix.trim_matches('/'))?;
         if !prefix.is_empty() && ObjectName::parse(&prefix).is_none_or(|_| prefix.len() > 100) {
             return Err(Error::invalid(
-                "the prefix of an upstream has an empty or a dot segment, or is over 100 bytes",
+                "the prefix of an upstream has an empty or a dot segment, a control character, or is over 100 bytes: \
+                 name it by plain words, as in s3://bucket/teams/web",
             ));
         }
         let options = Options::parse(scheme, query)?;
@@ -166,7 +166,7 @@ impl Bucket {
             prefix,
             allow_http: options.allow_http,
             kind: match scheme {
-                "azure" => Kind::Azure { account: account(options.account)? },
+                "azure" => Kind::Azure { account: options.account()? },
                 "gs" => Kind::Google,
                 _ => Kind::S3 {
                     region: options.region.unwrap_or_else(|| "us-east-1".into()),
@@ -234,42 +234,6 @@ impl Bucket {
     }
 }
 
-// === impl Options ===
-
-impl Options {
-    fn parse(scheme: &str, query: &str) -> Result<Self> {
-        let mut options = Self::default();
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (key, value) = pair.split_once('=').unwrap_or((pair, "true"));
-            let value = unescape(value)?;
-            match (key, scheme) {
-                ("endpoint", _) => options.endpoint = Some(endpoint(&value)?),
-                ("allow_http", _) => options.allow_http = truth(key, &value)?,
-                ("region", "s3") if !value.is_empty() => options.region = Some(value),
-                ("path_style", "s3") => options.path_style = Some(truth(key, &value)?),
-                ("account", "azure") => options.account = Some(value),
-                ("sig" | "sas" | "account_key" | "access_key" | "sv", _) => {
-                    return Err(Error::invalid(format!(
-                        "`{key}` is a key, and an upstream URL can't hold keys: give it in the environment or in a file"
-                    )));
-                }
-                _ => {
-                    let known = match scheme {
-                        "azure" => "account, endpoint, allow_http",
-                        "gs" => "endpoint, allow_http",
-                        _ => "endpoint, region, path_style, allow_http",
-                    };
-                    return Err(Error::invalid(format!(
-                        "`{}` of an {scheme} upstream is not known: {known}",
-                        key.escape_debug()
-                    )));
-                }
-            }
-        }
-        Ok(options)
-    }
-}
-
 /// What the cloud would refuse with words of its own, on the first request only.
 fn check_name(scheme: &str, name: &str) -> Result<()> {
     let only = |marks: &[u8]| {
@@ -278,6 +242,8 @@ fn check_name(scheme: &str, name: &str) -> Result<()> {
     let ends = |byte: u8| byte.is_ascii_alphanumeric();
     let bounded = name.bytes().next().is_some_and(ends) && name.bytes().last().is_some_and(ends);
     let label = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    // Two dots would climb out of an endpoint that has the bucket in its path.
+    let bounded = bounded && !name.contains("..");
     let (good, words) = match scheme {
         "azure" => (
             (3..=63).contains(&name.len()) && only(b"-") && bounded && !name.contains("--"),
@@ -290,45 +256,33 @@ fn check_name(scheme: &str, name: &str) -> Result<()> {
              underscores: gs://bucket",
         ),
         _ => (
-            (1..=255).contains(&name.len()) && name.bytes().all(label),
-            "an s3 upstream begins with the name of its bucket: s3://bucket",
+            (1..=255).contains(&name.len()) && name.bytes().all(label) && bounded,
+            "an s3 upstream begins with the name of its bucket, letters, digits, dashes, dots and underscores: \
+             s3://bucket, and another host than Amazon's as endpoint=https://host",
         ),
     };
     if good { Ok(()) } else { Err(Error::invalid(words)) }
 }
 
-fn account(given: Option<String>) -> Result<String> {
-    let account = given.ok_or_else(|| {
-        Error::invalid("an azure upstream names its storage account: account=…, or AZURE_STORAGE_ACCOUNT")
-    })?;
-    let good = (3..=24).contains(&account.len())
-        && account.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
-    if good {
-        Ok(account)
-    } else {
-        Err(Error::invalid("the account of an azure upstream is 3 to 24 lower-case letters and digits"))
-    }
-}
-
 fn folder(rest: &str) -> Result<PathBuf> {
+    if rest.contains('?') {
+        return Err(Error::invalid(
+            "a folder upstream takes no option but read_only: file:///mnt/team; write a `?` of its name as %3F",
+        ));
+    }
     let path = unescape(rest)?;
     let path = Path::new(&path);
-    if !path.is_absolute() || rest.contains('?') || path.components().count() < 2 {
+    if !path.is_absolute() || path.components().count() < 2 {
         return Err(Error::invalid("a folder upstream is file:// and an absolute path: file:///mnt/team"));
+    }
+    // One folder has one name: behind a link, `..` is not what it seems.
+    if path.components().any(|part| part == Component::ParentDir) || rest.contains("%00") {
+        return Err(Error::invalid(
+            "a folder upstream has a `..` or a zero byte in its path: say where it is, as in file:///mnt/team",
+        ));
     }
     // Without `.`, doubled and trailing slashes.
     Ok(path.components().collect())
-}
-
-fn endpoint(text: &str) -> Result<String> {
-    let text = text.trim_end_matches('/');
-    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
-    match host {
-        Some(host) if !host.is_empty() && !host.bytes().any(|byte| b"?#@ ".contains(&byte)) => {
-            Ok(text.into())
-        }
-        _ => Err(Error::invalid("the endpoint of an upstream is https://host[:port]")),
-    }
 }
 
 fn is_this_machine(host: &str) -> bool {
@@ -341,19 +295,11 @@ fn is_this_machine(host: &str) -> bool {
     name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-fn truth(key: &str, value: &str) -> Result<bool> {
-    match value {
-        "true" | "1" => Ok(true),
-        "false" | "0" => Ok(false),
-        _ => Err(Error::invalid(format!("`{key}` of an upstream is true or false"))),
-    }
-}
-
 fn unescape(text: &str) -> Result<String> {
     percent_decode_str(text)
         .decode_utf8()
         .map(|text| text.into_owned())
-        .map_err(|_| Error::invalid("an upstream URL is not UTF-8"))
+        .map_err(|_| Error::invalid("an upstream URL is not UTF-8: write é as %C3%A9"))
 }
 
 fn escape(text: &str) -> String {

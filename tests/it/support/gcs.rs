@@ -33,7 +33,11 @@ pub(crate) struct Gcs {
 /// What a service account may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
+    /// `storage.objectViewer`.
     Reader,
+    /// That and `storage.objectCreator`: what is there it may not replace.
+    Creator,
+    /// `storage.objectUser`.
     Writer,
 }
 
@@ -155,11 +159,17 @@ impl Shared {
             Some(role) => role,
             None => return Answer::error(401, "AuthenticationRequired", "Authentication required."),
         };
-        let (method, _) = request.words();
-        if role == Role::Reader && !matches!(method, "GET" | "HEAD") {
+        let (method, target) = request.words();
+        let mut objects = self.objects.lock();
+        let may = match (role, method) {
+            (Role::Writer, _) | (Role::Reader | Role::Creator, "GET" | "HEAD") => true,
+            (Role::Reader, _) | (Role::Creator, "DELETE") => false,
+            (Role::Creator, _) => !objects.has(BUCKET, target),
+        };
+        if !may {
             return Answer::error(403, "AccessDenied", "Access denied.");
         }
-        self.objects.lock().answer(BUCKET, request, body)
+        objects.answer(BUCKET, request, body)
     }
 }
 

@@ -24,6 +24,8 @@ pub(crate) struct Weed {
 pub(crate) struct Keys {
     pub(crate) id: String,
     pub(crate) secret: String,
+    /// What the store lets them do, in SeaweedFS's words.
+    pub(crate) rights: &'static [&'static str],
 }
 
 /// The bucket that every store here has.
@@ -70,7 +72,7 @@ impl Weed {
             command.arg(format!("-{name}.port={}", ports[0])).arg(format!("-{name}.port.grpc={}", ports[1]));
         }
         self.process = Some(Process::spawn(&mut command, &self.folder.path().join("weed.log")));
-        let (s3, filer) = (Addr::Tcp(self.addr()), Addr::Tcp(loopback(self.ports[6])));
+        let (s3, filer) = (Addr::Tcp(self.addr()), self.filer());
         // Strangers are refused before the bucket is made; the filer, which knows no keys, shows when it is there.
         until("weed has its bucket", PATIENCE, || {
             let status = |addr, path: &str| Request::get(path).send(addr).map(|answer| answer.status()).ok();
@@ -86,6 +88,11 @@ impl Weed {
 
     pub(crate) fn addr(&self) -> SocketAddr {
         loopback(self.ports[0])
+    }
+
+    /// Another way to the same objects, at `/buckets/{bucket}/{name}`, which asks for no keys.
+    pub(crate) fn filer(&self) -> Addr {
+        Addr::Tcp(loopback(self.ports[6]))
     }
 }
 
@@ -103,14 +110,15 @@ pub(crate) fn url(addr: SocketAddr, prefix: &str) -> String {
 
 impl Keys {
     pub(crate) fn new(name: &str) -> Self {
-        Self { id: format!("AK{name}"), secret: format!("secret-of-{name}") }
+        let rights = &["Admin", "Read", "Write", "List", "Tagging"];
+        Self { id: format!("AK{name}"), secret: format!("secret-of-{name}"), rights }
     }
 
     fn identity(&self) -> serde_json::Value {
         serde_json::json!({
             "name": self.id,
             "credentials": [{"accessKey": self.id, "secretKey": self.secret}],
-            "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+            "actions": self.rights,
         })
     }
 }

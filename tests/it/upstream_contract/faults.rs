@@ -153,14 +153,14 @@ fn keys_that_stop_working_are_named_and_a_new_file_is_enough() {
     });
 
     // The store knows other keys now; the file has the old ones, then one that everybody can read, then good ones.
-    let renewed = Keys { id: "AKnew".into(), secret: "secret-of-new".into() };
+    let renewed = Keys::new("new");
     broken.weed.restart(&[&renewed]);
     broken.world.run(async {
         // Lets go of connections to the store that was.
         remote.nudge();
         let said = words(put(&remote, "x", "2").await);
         assert!(said.contains("InvalidAccessKeyId"), "{said} {:?}", broken.proxy.seen());
-        let wrong = Keys { id: renewed.id.clone(), secret: "wrong".into() };
+        let wrong = Keys { secret: "wrong".into(), ..renewed.clone() };
         wrong.write(&path);
         becomes_worded(&remote, "SignatureDoesNotMatch").await;
         fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();

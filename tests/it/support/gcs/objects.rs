@@ -53,6 +53,11 @@ impl Objects {
         self.uploads.len()
     }
 
+    /// Whether a target's object is there.
+    pub(super) fn has(&self, bucket: &str, target: &str) -> bool {
+        Target::parse(bucket, target).is_some_and(|target| self.objects.contains_key(&target.name))
+    }
+
     pub(super) fn answer(&mut self, bucket: &str, request: &Head, body: Vec<u8>) -> Answer {
         let (method, target) = request.words();
         let Some(target) = Target::parse(bucket, target) else {
