@@ -15,7 +15,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 use super::get::Local;
-use super::tail::{Progress, Tailing};
+use super::tail::{End, Progress, Tailing};
 use super::verify::{Verifier, verified};
 use super::{Asked, Cache};
 use crate::body::Body;
@@ -154,6 +154,20 @@ impl Fill {
     }
 }
 
+impl Growing {
+    /// Waits for its end, but not past `deadline`; whether it ended in wrong bytes or an upstream that failed.
+    async fn is_broken_before(&self, deadline: Instant) -> bool {
+        let mut progress = self.progress.clone();
+        let ended = tokio::time::timeout_at(deadline, progress.wait_for(|progress| progress.end.is_some()));
+        match ended.await {
+            Ok(Ok(progress)) => matches!(progress.end, Some(End::Broken(_))),
+            // It stopped with the daemon.
+            Ok(Err(_)) => true,
+            Err(_) => false,
+        }
+    }
+}
+
 impl Drop for Reader {
     fn drop(&mut self) {
         self.fill.readers.fetch_sub(1, Ordering::AcqRel);
@@ -241,6 +255,9 @@ impl Cache {
             },
             Phase::Through => self.through(asked, remote, &name, range, deadline).await,
             Phase::Growing(growing) => {
+                if asked.is_whole_first(growing.meta.len) && growing.is_broken_before(deadline).await {
+                    return Ok(None);
+                }
                 let range = range.resolve(growing.meta.len)?;
                 let ahead = range.start.saturating_sub(growing.progress.borrow().readable);
                 if ahead > self.inner.settings.range_ahead {
@@ -299,6 +316,14 @@ impl Cache {
                 verified(object.body, Verifier::new(asked, &object.meta), self.inner.settings.withheld, 0)
             }
             Some(_) => object.body,
+        };
+        let body = match asked.is_whole_first(meta.len) {
+            // Nothing here holds it while its end is waited for but memory.
+            true => match tokio::time::timeout_at(deadline, body.collect(meta.len)).await {
+                Ok(Ok(bytes)) => Body::bytes(bytes),
+                Ok(Err(_)) | Err(_) => return Ok(None),
+            },
+            false => body,
         };
         Ok(Some(Hit { meta, range: object.range, body, from: Tier::Upstream }))
     }

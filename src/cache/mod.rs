@@ -286,6 +286,11 @@ impl Asked {
         }
     }
 
+    /// Whether a body of this length is better answered when it is whole.
+    fn is_whole_first(&self, len: u64) -> bool {
+        self.space().is_some_and(|space| len <= space.whole_bytes_max)
+    }
+
     fn is_linked(&self) -> bool {
         self.space().is_some_and(|space| space.linked)
     }

@@ -14,13 +14,14 @@ use std::time::Duration;
 
 use hyper::StatusCode;
 
-use super::Context;
 use super::http::{Entries, OCTETS, Rules, Target, path_name};
+use super::{Context, WHOLE_BYTES_MAX};
 use crate::key::{Layout, Naming, Space};
 
 /// Generic blobs. A minute is what their clients' own local copies outlive anyway.
 pub const BLOB: Space =
-    Space::new("blob", Naming::Mutable { max_age: Duration::from_secs(60) }, Layout::Namespaced);
+    Space::new("blob", Naming::Mutable { max_age: Duration::from_secs(60) }, Layout::Namespaced)
+        .whole_up_to(WHOLE_BYTES_MAX);
 
 /// The frontend over `context`.
 pub fn frontend(context: Arc<Context>) -> Entries {

@@ -25,13 +25,14 @@ use std::time::Duration;
 
 use hyper::StatusCode;
 
-use super::Context;
 use super::http::{Entries, OCTETS, Rules, Target};
+use super::{Context, WHOLE_BYTES_MAX};
 use crate::key::{Layout, Name, Naming, Space};
 
 /// Results and manifests.
 pub const CCACHE: Space =
-    Space::new("ccache", Naming::Mutable { max_age: Duration::from_secs(60) }, Layout::Namespaced);
+    Space::new("ccache", Naming::Mutable { max_age: Duration::from_secs(60) }, Layout::Namespaced)
+        .whole_up_to(WHOLE_BYTES_MAX);
 
 const NO_KEY: &str = "not a path of ccache, which asks for /ccache[/ns]/{2}/{31 or 38} (layout=subdirs), \
                       /ccache[/ns]/{33 or 40} (flat) or /ccache[/ns]/ac/{64 hex} (bazel)";

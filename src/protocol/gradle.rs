@@ -16,12 +16,13 @@ use std::sync::Arc;
 use hyper::StatusCode;
 use hyper::header::HeaderValue;
 
-use super::Context;
 use super::http::{Entries, Rules, Target};
+use super::{Context, WHOLE_BYTES_MAX};
 use crate::key::{Layout, Name, Naming, Space};
 
 /// Task outputs, by the hash of everything that went into the task.
-pub const GRADLE: Space = Space::new("gradle", Naming::Immutable, Layout::Namespaced);
+pub const GRADLE: Space =
+    Space::new("gradle", Naming::Immutable, Layout::Namespaced).whole_up_to(WHOLE_BYTES_MAX);
 
 /// Bytes of an MD5 in hex: what Gradle calls a cache key.
 const KEY_BYTES: usize = 32;

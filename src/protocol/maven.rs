@@ -22,13 +22,14 @@ use std::time::Duration;
 
 use hyper::StatusCode;
 
-use super::Context;
 use super::http::{Entries, OCTETS, Rules, Target, path_name};
+use super::{Context, WHOLE_BYTES_MAX};
 use crate::key::{Layout, Naming, Space};
 
 /// Build infos, artifacts and reports.
 pub const MAVEN: Space =
-    Space::new("maven", Naming::Mutable { max_age: Duration::from_secs(60) }, Layout::Namespaced);
+    Space::new("maven", Naming::Mutable { max_age: Duration::from_secs(60) }, Layout::Namespaced)
+        .whole_up_to(WHOLE_BYTES_MAX);
 
 /// Version, group, artifact, checksum, file.
 const NAME_SEGMENTS: usize = 5;

@@ -50,6 +50,10 @@ pub struct Settings {
     pub drain_bytes_max: u64,
 }
 
+/// [`crate::key::Space::whole_bytes_max`] of the protocols whose clients fail over a body that breaks off: nearly all
+/// that tasks put out is shorter, and twice the way over loopback costs milliseconds.
+const WHOLE_BYTES_MAX: u64 = 16 << 20;
+
 /// Whether a request reads or writes: what decides how trouble of ours is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Intent {

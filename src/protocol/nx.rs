@@ -10,7 +10,8 @@
 //! looks; only a caller who isn't let in is told so, by the 401 whose text Nx shows. It reads such a text only behind
 //! exactly `text/plain`.
 //!
-//! What isn't gzip is neither taken nor given: Nx ends its run over a 200 that it can't unpack. Never a 409, which
+//! What isn't gzip is neither taken nor given: Nx ends its run over a 200 that it can't unpack. Nor does it go on after
+//! one that breaks off, so that what comes from upstream is answered whole, if it is in time. Never a 409, which
 //! would make a damaged entry stay for ever: a PUT overwrites.
 //!
 //! Upstream an archive is the object `{hash}`, as npm `@nx/s3-cache` 5.0.7 and the usual self-hosted servers have it.
@@ -25,7 +26,7 @@ use hyper::header::{CONTENT_TYPE, HeaderMap};
 use hyper::{Method, Request, StatusCode};
 
 use super::http::{self, Answer, Dialect, Incoming, Upload};
-use super::{Context, Intent};
+use super::{Context, Intent, WHOLE_BYTES_MAX};
 use crate::entry::{Attrs, ByteRange, Claim, Hit, Meta, Precondition};
 use crate::error::{Error, Kind, Result};
 use crate::key::{Key, Layout, Name, Naming, Scope, Space};
@@ -55,7 +56,8 @@ struct Gzip {
 }
 
 /// Task outputs, under the names that npm `@nx/s3-cache` gives them.
-pub const ARCHIVES: Space = Space::new("nx", Naming::Immutable, Layout::Verbatim);
+pub const ARCHIVES: Space =
+    Space::new("nx", Naming::Immutable, Layout::Verbatim).whole_up_to(WHOLE_BYTES_MAX);
 
 /// The digits of the largest u64.
 const HASH_BYTES_MAX: usize = 20;

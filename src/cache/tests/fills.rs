@@ -166,9 +166,50 @@ async fn a_range_far_ahead_of_a_fill_is_a_request_of_its_own() {
     let _first = bench.hit(&content(&body)).await.expect("a hit");
     let range = ByteRange::Last(1000);
     let far = bench.cache.get(bench.scope(), &content(&body), range).await.expect("fine").expect("a hit");
+    // Before the pieces go on: where they have paused for long the fill itself asks again.
+    assert_eq!(bench.fake.gets.load(Ordering::Relaxed), 2);
     bench.fake.pieces.add_permits(1 << 20);
     assert_eq!(far.body.collect(1000).await.ok(), Some(body.slice(LARGE - 1000..)));
-    assert_eq!(bench.fake.gets.load(Ordering::Relaxed), 2);
+}
+
+/// Clients that can't go on after a body that breaks off.
+const FRAGILE: Space =
+    Space::new("fragile", Naming::Immutable, Layout::Namespaced).whole_up_to(LARGE as u64 - 1);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn to_who_can_not_go_on_after_a_broken_body_it_is_a_miss() {
+    let key = named(FRAGILE, "x");
+    let resets = |times| Weather::Resets { after: 200_000, times };
+    for (weather, is_hit) in [(Weather::Fine, true), (resets(2), true), (resets(3), false)] {
+        for entry_max in [5 << 30, 1000] {
+            let bench = Bench::new(|settings| settings.entry_max = entry_max);
+            let body = noise(1 << 20);
+            bench.fake.set("fragile/x", body.clone());
+            *bench.fake.weather.lock() = weather.clone();
+            // What can't be kept here is not asked for again where it broke off.
+            let is_hit = is_hit && (entry_max > 1000 || matches!(weather, Weather::Fine));
+            assert_eq!(bench.get(&key).await, is_hit.then_some(body), "{weather:?} {entry_max}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_too_long_or_too_late_to_be_whole_first_is_read_along() {
+    for (len, first_byte) in [(LARGE, Duration::from_secs(60)), (1 << 20, Duration::from_millis(50))] {
+        let bench = Bench::new(|settings| settings.first_byte = first_byte);
+        let body = noise(len);
+        bench.fake.set("fragile/x", body.clone());
+        bench.fake.hold_pieces();
+        bench.fake.pieces.add_permits(8);
+        let hit = loop {
+            // A machine that is busy may be too late for the first word.
+            if let Some(hit) = bench.hit(&named(FRAGILE, "x")).await {
+                break hit;
+            }
+        };
+        bench.fake.pieces.add_permits(1 << 20);
+        assert_eq!(hit.body.collect(u64::MAX).await.ok(), Some(body), "{len}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
