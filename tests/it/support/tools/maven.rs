@@ -29,17 +29,23 @@ impl Tool for Maven {
         let program = tool("mvn");
         let repository =
             program.parent().and_then(|bin| bin.parent()).expect("two levels up").join("maven/repository");
+        let home = self.0.0.path().join("home");
         let output = finish(
             self.0
                 .command(program)
                 // Offline is for repositories: the remote cache is asked all the same.
                 .args(["--batch-mode", "--no-transfer-progress", "--offline", "package"])
                 .arg(format!("-Dmaven.repo.local={}", repository.display()))
-                .arg(format!("-Dmaven.build.cache.location={}", self.0.0.path().join("home/cache").display()))
+                .arg(format!("-Dmaven.build.cache.location={}", home.join("cache").display()))
                 .arg("-Dmaven.build.cache.remote.enabled=true")
                 .arg(format!("-Dmaven.build.cache.remote.url={base}/maven/web"))
                 .arg("-Dmaven.build.cache.remote.save.enabled=true")
-                .env("MAVEN_OPTS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"),
+                // Java asks the machine for the home folder, not HOME; a mirror in somebody's settings.xml there would
+                // take the cache's address over.
+                .env(
+                    "MAVEN_OPTS",
+                    format!("-Duser.home={} -XX:TieredStopAtLevel=1 -XX:+UseSerialGC", home.display()),
+                ),
         );
         let text = String::from_utf8_lossy(&output.stdout);
         let count = |what: &str| text.lines().filter(|line| line.contains(what)).count();
