@@ -35,6 +35,9 @@ enum Work {
         size: usize,
         #[arg(long, default_value_t = 0)]
         first: u64,
+        /// 2: head and body apart and without TCP_NODELAY, as cpp-httplib in ccache does.
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
+        writes: u8,
     },
     /// GET the names 0 to `names - 1` in a scattered order.
     Get {
@@ -121,7 +124,8 @@ async fn run(work: Work) -> Result<()> {
 
 /// Sends one request after the other on one connection until the run's number is used up.
 async fn drive(mut stream: TcpStream, work: Rc<Work>, tally: Rc<Tally>) -> Result<()> {
-    stream.set_nodelay(true)?;
+    let apart = work.is_apart();
+    stream.set_nodelay(!apart)?;
     let target = work.target();
     let body = Bytes::from(vec![b'x'; work.size()]);
     let mut buffer = vec![0; 256 * 1024];
@@ -132,8 +136,10 @@ async fn drive(mut stream: TcpStream, work: Rc<Work>, tally: Rc<Tally>) -> Resul
         }
         tally.begun.set(index + 1);
         let begin = Instant::now();
-        let (head, body) = work.request(index, &body);
-        stream.write_all_buf(&mut Buf::chain(&head[..], &body[..])).await?;
+        let (start, body_at, rest) = work.request(index, &body);
+        let written = if apart { body_at } else { 0 };
+        stream.write_all(&start[..written]).await?;
+        stream.write_all_buf(&mut Buf::chain(&start[written..], &rest[..])).await?;
         let answer = read_answer(&mut stream, &mut buffer).await?;
         let micros = u32::try_from(begin.elapsed().as_micros()).unwrap_or(u32::MAX);
         tally.took_us.borrow_mut().push(micros);
@@ -226,8 +232,14 @@ impl Work {
         }
     }
 
-    /// Head and body of request `index`. No two bodies are alike: each begins with its index.
-    fn request(&self, index: u64, body: &Bytes) -> (Vec<u8>, Bytes) {
+    /// Whether head and body are two writes.
+    fn is_apart(&self) -> bool {
+        matches!(self, Work::Put { writes: 2, .. })
+    }
+
+    /// The bytes with which request `index` starts, where in them its body begins, and the rest of the body. No two
+    /// bodies are alike: each begins with its index.
+    fn request(&self, index: u64, body: &Bytes) -> (Vec<u8>, usize, Bytes) {
         let path = &self.target().path;
         match self {
             Work::Put { size, first, .. } => {
@@ -236,19 +248,19 @@ impl Work {
                 let mut head =
                     format!("PUT {path}{folder:02x}/{name} HTTP/1.1\r\nHost: 127.0.0.1\r\n").into_bytes();
                 head.extend_from_slice(format!("Content-Length: {size}\r\n\r\n").as_bytes());
-                let unique = 8.min(*size);
+                let (body_at, unique) = (head.len(), 8.min(*size));
                 head.extend_from_slice(&name.to_le_bytes()[..unique]);
-                (head, body.slice(unique..))
+                (head, body_at, body.slice(unique..))
             }
             Work::Get { names, .. } => {
                 // A fixed odd multiplier scatters the names without a random source to pay for.
                 let name = index.wrapping_mul(0x9E37_79B9_7F4A_7C15) % names;
                 let folder = name % 256;
                 let head = format!("GET {path}{folder:02x}/{name} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n");
-                (head.into_bytes(), Bytes::new())
+                (head.into_bytes(), 0, Bytes::new())
             }
             Work::Crowd { .. } => {
-                (format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").into_bytes(), Bytes::new())
+                (format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").into_bytes(), 0, Bytes::new())
             }
         }
     }

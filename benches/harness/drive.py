@@ -78,10 +78,10 @@ def wrk(server, path, seconds, names=None):
     return checked(server, command + (["--", path, str(names)] if names else []))
 
 
-def put(server, count, size, first=0, connections=CONNECTIONS, path=None):
+def put(server, count, size, first=0, connections=CONNECTIONS, path=None, writes=1):
     """PUTs of new names; nothing dirty is left from the round before."""
     os.sync()
-    return load(server, "put", count=count, size=size, first=first, connections=connections, path=path)
+    return load(server, "put", count=count, size=size, first=first, connections=connections, path=path, writes=writes)
 
 
 def get(server, count, names, status="200", connections=CONNECTIONS, path=None):

@@ -1,8 +1,8 @@
 """Rows that compare: GET from memory, GET from disk, PUT, each against the control or nginx in the same run."""
 
 from . import drive
-from .servers import NO_MEMORY, Control, Larder, Nginx
-from .table import Bound, rate_line
+from .servers import NO_MEMORY, Control, Larder, Nginx, free_port
+from .table import Bound, Line, rate_line, verdict
 
 KIB, MIB = 1 << 10, 1 << 20
 
@@ -69,6 +69,42 @@ def put(plan):
             makers, plan.rounds, lambda server: drive.put(server, count, size), fresh=True, after=queued
         )
         yield rate_line(f"PUT {label}, queued", figures, f"{owed} × nginx DAV", f"{goal} ×", [Bound("nginx", owed, goal)])
+
+
+def routing(plan):
+    """One object of a namespace: with 200 namespaces configured, each with an upstream of its own, and a listener for
+    each protocol; and with no configuration. A twin without configuration shows what is noise."""
+    folder, names, path = plan.folder("routing"), 200, "/blob/team-199/00/0"
+    subjects = {
+        "configured": Larder(folder / "configured", tables=tables(folder / "upstreams", names)),
+        "plain": Larder(folder / "plain"),
+        "twin": Larder(folder / "twin"),
+    }
+    for server in subjects.values():
+        server.start()
+        drive.put(server, 1, 4 * KIB, path="/blob/team-199/")
+    figures = drive.in_turn(subjects, plan.of(9, 2), lambda server: drive.wrk(server, path, plan.of(2, 1)))
+    end(subjects)
+    ratio, twin = (figures[name].against(figures["plain"]) for name in ("configured", "twin"))
+    cpu = figures["configured"].against(figures["plain"], "cpu_us")
+    yield Line(
+        f"hot GET 4 KiB, {names} routes, over no configuration (noise)",
+        f"{ratio:.2f} × ({twin:.2f} ×), CPU {cpu:.2f} ×", owed="0.97 ×, CPU 1.03 ×",
+        met=verdict(ratio >= 0.97 and cpu <= 1.03),
+    )  # fmt: skip
+
+
+def tables(folder, names):
+    """A configuration that leaves nothing out."""
+    text = ""
+    for number in range(names):
+        upstream = folder / f"{number}"
+        upstream.mkdir(parents=True)
+        text += f'[upstreams.of-{number}]\nurl = "file://{upstream}"\n'
+        text += f'[namespaces."team-{number}"]\nupstream = "of-{number}"\nprefix = "team"\n'
+    for protocol in ("bazel", "turborepo", "nx", "gradle", "ccache", "maven"):
+        text += f'[[listeners]]\naddress = "127.0.0.1:{free_port()}"\nonly = "{protocol}"\n'
+    return text
 
 
 # Port 1 (tcpmux) is never open on a machine that builds.

@@ -136,13 +136,13 @@ class Larder(Server):
     path = "/blob/bench/"
     binary = None
 
-    def __init__(self, folder, upstream=None, **settings):
+    def __init__(self, folder, upstream=None, tables="", **settings):
         super().__init__(folder)
         self.upstream = upstream
         # Room for everything that a row writes: what happens at the bounds is no row's subject.
         bounds = {"disk": "100 GiB", "queue_bytes": "50 GiB", "queue_entries": 10_000_000} | settings
         config = "".join(f"{key} = {json.dumps(value)}\n" for key, value in bounds.items())
-        (self.folder / "larder.toml").write_text(config)
+        (self.folder / "larder.toml").write_text(config + tables)
 
     def command(self):
         words = [self.binary, "serve", "--dir", self.folder / "dir", "--listen", f"127.0.0.1:{self.port}"]

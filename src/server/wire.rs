@@ -173,3 +173,50 @@ impl AsyncWrite for Wire {
         }
     }
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::task::Waker;
+
+    use super::super::clocks::{Limits, Registry};
+    use super::*;
+
+    /// A connection on which nothing has come yet, and its client.
+    async fn connection(activity: &Arc<Activity>) -> (Wire, TcpStream) {
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("loopback");
+        let local = listener.local_addr().expect("it is bound");
+        let client = TcpStream::connect(local).await.expect("loopback");
+        let (stream, peer) = listener.accept().await.expect("it connected");
+        (Wire::new(Socket::Tcp(stream, local, peer), Arc::clone(activity)), client)
+    }
+
+    /// Whether the kernel acknowledges at once, after a read for which nothing was there: with bytes there the kernel
+    /// changes its mind by itself.
+    fn acknowledges_after_a_read(wire: &mut Wire) -> bool {
+        let socket = |wire: &Wire| match &wire.socket {
+            Socket::Tcp(stream, ..) => {
+                rustix::fd::AsFd::as_fd(stream).try_clone_to_owned().expect("a descriptor")
+            }
+            Socket::Unix(_) => unreachable!("it is TCP"),
+        };
+        rustix::net::sockopt::set_tcp_quickack(socket(wire), false).expect("on Linux");
+        let mut bytes = [0; 16];
+        let mut cx = Context::from_waker(Waker::noop());
+        let read = Pin::new(&mut *wire).poll_read(&mut cx, &mut ReadBuf::new(&mut bytes));
+        assert!(read.is_pending(), "the client sent nothing");
+        rustix::net::sockopt::tcp_quickack(socket(wire)).expect("on Linux")
+    }
+
+    #[tokio::test]
+    async fn a_client_that_sends_head_and_body_apart_is_acknowledged_at_once() {
+        let admitted = Registry::new(Limits::default()).admit().await;
+        let (mut wire, _client) = connection(&admitted.0).await;
+        assert!(!acknowledges_after_a_read(&mut wire), "an idle connection costs no call");
+        admitted.0.request_began();
+        admitted.0.upload_began();
+        assert!(acknowledges_after_a_read(&mut wire), "its body is awaited");
+        assert!(acknowledges_after_a_read(&mut wire), "and the rest of it: the kernel forgets");
+        admitted.0.upload_ended();
+        assert!(!acknowledges_after_a_read(&mut wire), "its body is here");
+    }
+}

@@ -147,6 +147,6 @@ fn rush_builds_without_a_daemon_and_exits_1() {
     let url = daemon.url();
     daemon.kill();
     let checkout = Rush::checkout("v1");
-    assert_eq!(checkout.exit_code(&url), Some(1));
+    assert_eq!(checkout.attempt(&url).expect_err("a warning").code, Some(1));
     assert_eq!(checkout.outputs().len(), Rush::TASKS);
 }

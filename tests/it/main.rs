@@ -10,6 +10,7 @@ mod cost;
 mod disk;
 mod faults;
 mod golden;
+mod neighbours;
 mod product;
 mod proxy;
 mod renewal;

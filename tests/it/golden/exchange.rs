@@ -22,6 +22,8 @@ pub(super) struct Exchange {
 /// What was answered.
 #[derive(Debug)]
 pub(super) struct Answer {
+    /// The lines of the informational answer that came first, if one did.
+    pub(super) interim: Vec<String>,
     pub(super) head: RawHead,
     pub(super) body: Vec<u8>,
 }
@@ -71,29 +73,48 @@ impl Connection {
         Ok(Self { reader: BufReader::new(socket.twin()?), socket })
     }
 
-    /// Sends a request and reads its answer, which must be whole. Informational ones are passed over.
+    /// Sends a request and reads its answer, which must be whole. A body that is announced with `Expect` is sent when
+    /// the daemon says so, and not at all when it answers otherwise.
     pub(super) fn ask(&mut self, request: &RawHead, body: &[u8]) -> io::Result<Answer> {
         let parsed = request.parsed();
         self.socket.write_all(&request.bytes())?;
-        match parsed.request_framing() {
+        let mut interim = Vec::new();
+        let mut head = None;
+        if parsed.header("expect").is_some() {
+            let word = self.head()?;
+            if word.parsed().status() < 200 {
+                interim.extend(word.0);
+                self.send(parsed.request_framing(), body)?;
+            } else {
+                head = Some(word);
+            }
+        } else {
+            self.send(parsed.request_framing(), body)?;
+        }
+        let head = match head {
+            Some(head) => head,
+            None => self.head()?,
+        };
+        let framing = head.parsed().answer_framing(parsed.words().0);
+        let body = whole(&mut self.reader, framing)?;
+        Ok(Answer { interim, head, body })
+    }
+
+    fn head(&mut self) -> io::Result<RawHead> {
+        RawHead::read(&mut self.reader)?.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    }
+
+    fn send(&mut self, framing: Framing, body: &[u8]) -> io::Result<()> {
+        match framing {
             Framing::Chunked => {
                 for chunk in body.chunks(1_000) {
                     write!(self.socket, "{:x}\r\n", chunk.len())?;
                     self.socket.write_all(chunk)?;
                     self.socket.write_all(b"\r\n")?;
                 }
-                self.socket.write_all(b"0\r\n\r\n")?;
+                self.socket.write_all(b"0\r\n\r\n")
             }
-            Framing::None | Framing::Length(_) | Framing::ToEnd => self.socket.write_all(body)?,
-        }
-        loop {
-            let head = RawHead::read(&mut self.reader)?.ok_or(io::ErrorKind::UnexpectedEof)?;
-            let answer = head.parsed();
-            if answer.status() >= 200 {
-                let framing = answer.answer_framing(parsed.words().0);
-                let body = whole(&mut self.reader, framing)?;
-                return Ok(Answer { head, body });
-            }
+            Framing::None | Framing::Length(_) | Framing::ToEnd => self.socket.write_all(body),
         }
     }
 }

@@ -103,6 +103,7 @@ impl Shared {
             };
             let parsed = request.parsed();
             if parsed.header("expect").is_some() {
+                // Whether the daemon says so too is in the transcript.
                 client.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
             }
             let body = whole(&mut reader, parsed.request_framing())?;

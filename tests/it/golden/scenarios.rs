@@ -6,7 +6,9 @@ use super::exchange::{Connection, RawHead};
 use super::transcript::Bodies;
 use crate::support::tools::ccache::Ccache;
 use crate::support::tools::gradle::Gradle;
+use crate::support::tools::maven::Maven;
 use crate::support::tools::nx::Nx;
+use crate::support::tools::rush::Rush;
 use crate::support::tools::{Bazel, Moon, Run, Tool, Turbo};
 use crate::support::wire::Addr;
 
@@ -27,7 +29,7 @@ type Play = fn(&str, &mut dyn FnMut(&str));
 /// No archive, object or action result that a build makes fits.
 const NOTHING_FITS: &str = "entry_max = 16";
 
-pub(super) const SCENARIOS: [Scenario; 19] = [
+pub(super) const SCENARIOS: [Scenario; 23] = [
     builds("nx/builds", "Nx 24.0.6", Bodies::Gzip, cold_then_warm::<Nx>),
     sheds("nx/over-entry-max", "Nx 24.0.6", Bodies::Gzip, nothing_is_kept::<Nx>),
     builds("gradle/builds", "Gradle 4.4.1", Bodies::Length, cold_then_warm::<Gradle>),
@@ -75,6 +77,25 @@ pub(super) const SCENARIOS: [Scenario; 19] = [
     sheds("bazel/over-entry-max", "Bazel 2.1.0", Bodies::Kept, nothing_is_kept::<Bazel>),
     builds("moon/builds", "moon 2.5.5, api: http", Bodies::Kept, cold_then_warm::<Moon>),
     sheds("moon/over-entry-max", "moon 2.5.5, api: http", Bodies::Kept, nothing_is_kept::<Moon>),
+    builds("rush/builds", "Rush 5.179.0 with its HTTP plugin", Bodies::Length, cold_then_warm::<Rush>),
+    sheds(
+        "rush/over-entry-max",
+        "Rush 5.179.0 with its HTTP plugin",
+        Bodies::Length,
+        nothing_is_kept::<Rush>,
+    ),
+    builds(
+        "maven/builds",
+        "Maven 3.9.16 with the build cache extension 1.2.3",
+        Bodies::Length,
+        cold_then_warm::<Maven>,
+    ),
+    sheds(
+        "maven/over-entry-max",
+        "Maven 3.9.16 with the build cache extension 1.2.3",
+        Bodies::Length,
+        nothing_is_kept::<Maven>,
+    ),
     builds("please/builds", "Please, scripted after its source", Bodies::Kept, please),
     sheds("please/over-entry-max", "Please, scripted after its source", Bodies::Kept, please),
 ];

@@ -159,7 +159,7 @@ impl Writer {
             let _ = writeln!(self.text, "> {line}");
         }
         self.body('>', notation);
-        for line in &exchange.answer.head.0 {
+        for line in exchange.answer.interim.iter().chain(&exchange.answer.head.0) {
             let line = self.without_what_changes(line);
             let _ = writeln!(self.text, "< {line}");
         }

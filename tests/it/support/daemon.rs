@@ -25,7 +25,6 @@ pub(crate) struct Daemon {
 #[derive(Debug, Clone)]
 pub(crate) struct Access {
     pub(crate) method: String,
-    #[expect(dead_code, reason = "shown when a test fails")]
     pub(crate) path: String,
     pub(crate) status: u16,
     /// From the request's head to the answer's first byte; `None` when it never came.

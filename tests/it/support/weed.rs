@@ -72,7 +72,7 @@ impl Weed {
             command.arg(format!("-{name}.port={}", ports[0])).arg(format!("-{name}.port.grpc={}", ports[1]));
         }
         self.process = Some(Process::spawn(&mut command, &self.folder.path().join("weed.log")));
-        let (s3, filer) = (Addr::Tcp(self.addr()), Addr::Tcp(loopback(self.ports[6])));
+        let (s3, filer) = (Addr::Tcp(self.addr()), self.filer());
         // Strangers are refused before the bucket is made; the filer, which knows no keys, shows when it is there.
         until("weed has its bucket", PATIENCE, || {
             let status = |addr, path: &str| Request::get(path).send(addr).map(|answer| answer.status()).ok();
@@ -88,6 +88,11 @@ impl Weed {
 
     pub(crate) fn addr(&self) -> SocketAddr {
         loopback(self.ports[0])
+    }
+
+    /// Another way to the same objects, at `/buckets/{bucket}/{name}`, which asks for no keys.
+    pub(crate) fn filer(&self) -> Addr {
+        Addr::Tcp(loopback(self.ports[6]))
     }
 }
 

@@ -44,7 +44,9 @@ impl Tool for Maven {
         let text = String::from_utf8_lossy(&output.stdout);
         let count = |what: &str| text.lines().filter(|line| line.contains(what)).count();
         let local = count("Local build found by checksum");
-        Run { remote: count("Found cached build, restoring") - local, ran: count("Building jar:"), local }
+        // What it found and couldn't fetch whole it builds.
+        let found = count("Found cached build, restoring") - count("Cannot restore project artifacts");
+        Run { remote: found - local, ran: count("Building jar:"), local }
     }
 
     fn wipe(&self) {

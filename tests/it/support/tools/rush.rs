@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use super::{BUILD, Checkout, Run, Tool, finish, tool};
+use super::{BUILD, Checkout, Failed, Run, Tool, ended, finish, tool};
 
 /// A Rush repository.
 pub(crate) struct Rush(Checkout);
@@ -36,11 +36,6 @@ impl Rush {
         self.rush("build")
     }
 
-    /// What `rush build` exits with.
-    pub(crate) fn exit_code(&self, base: &str) -> Option<i32> {
-        self.building(base).output().expect("rush starts").status.code()
-    }
-
     fn log(&self, project: &str) -> PathBuf {
         self.0.root().join(format!("packages/{project}/rush-logs/{project}.build.cache.log"))
     }
@@ -64,7 +59,13 @@ impl Tool for Rush {
     }
 
     fn build(&self, base: &str) -> Run {
-        finish(&mut self.building(base));
+        self.attempt(base)
+            .unwrap_or_else(|failed| panic!("rush ended with {:?}:\n{}", failed.code, failed.text))
+    }
+
+    /// A write that fails is a warning, and a warning is a failure.
+    fn attempt(&self, base: &str) -> Result<Run, Failed> {
+        ended(&mut self.building(base))?;
         let mut run = Run { remote: 0, ran: 0, local: 0 };
         for log in ["a", "b"].map(|name| self.log(name)) {
             let text =
@@ -75,7 +76,7 @@ impl Tool for Rush {
                 (false, _) => run.ran += 1,
             }
         }
-        run
+        Ok(run)
     }
 
     fn wipe(&self) {
