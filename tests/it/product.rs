@@ -17,6 +17,7 @@ use crate::support::setup::Setup;
 use crate::support::tools::ccache::Ccache;
 use crate::support::tools::gradle::Gradle;
 use crate::support::tools::nx::Nx;
+use crate::support::tools::rush::Rush;
 use crate::support::tools::{Bazel, Moon, Run, Tool, Turbo};
 use crate::support::weed::{self, Keys, Weed};
 use crate::support::{Rng, until};
@@ -40,6 +41,7 @@ struct Checkouts {
     nx: Nx,
     gradle: Gradle,
     ccache: CurrentCcache,
+    rush: Rush,
 }
 
 impl Checkouts {
@@ -51,6 +53,7 @@ impl Checkouts {
             nx: Nx::checkout(version),
             gradle: Gradle::checkout(version),
             ccache: CurrentCcache::checkout(version),
+            rush: Rush::checkout(version),
         }
     }
 
@@ -68,6 +71,7 @@ impl Checkouts {
         check("nx", self.nx.build(&url), Nx::TASKS);
         check("gradle", self.gradle.build(&url), Gradle::TASKS);
         check("ccache", self.ccache.build(&url), CurrentCcache::TASKS);
+        check("rush", self.rush.build(&url), Rush::TASKS);
     }
 
     fn wipe(&self) {
@@ -77,9 +81,10 @@ impl Checkouts {
         self.nx.wipe();
         self.gradle.wipe();
         self.ccache.wipe();
+        self.rush.wipe();
     }
 
-    fn outputs(&self) -> [Vec<String>; 6] {
+    fn outputs(&self) -> [Vec<String>; 7] {
         [
             self.turbo.outputs(),
             self.moon.outputs(),
@@ -87,6 +92,7 @@ impl Checkouts {
             self.nx.outputs(),
             self.gradle.outputs(),
             self.ccache.outputs(),
+            self.rush.outputs(),
         ]
     }
 }

@@ -36,7 +36,9 @@ fn queue_500(laptop: &Daemon) -> (Vec<Entry>, String) {
         assert_eq!(laptop.send(entry.put()).status(), 200, "{entry:?}");
     }
     let words = laptop.until_upstream("write", &["denied"]);
-    assert_eq!(laptop.queued(), before + 500, "keys that don't work end nothing");
+    // What was in flight before the keys were refused may have arrived.
+    let queued = laptop.queued();
+    assert!((500..=before + 500).contains(&queued), "keys that don't work end nothing: {queued}");
     assert_eq!(laptop.get(&entries[0].target).status(), 200, "what is queued is served");
     (entries, words)
 }
@@ -114,8 +116,8 @@ fn a_sas_that_is_over_loses_none_of_500() {
         assert_eq!(laptop.send(Route::Blob.entry(&mut rng, 8).put()).status(), 200);
         laptop.upstream("write").0 == "denied"
     });
-    let queued = laptop.queued() + 500;
     let (entries, words) = queue_500(&laptop);
+    let queued = laptop.queued();
     assert!(words.contains("renew it if it is over") && !words.contains("sig="), "{words}");
 
     let laptop = laptop.kill().start();

@@ -90,8 +90,11 @@ impl Store {
     }
 }
 
-/// All rows at once; each is rights, what an entry there is, the states of reads, of a new name, of a known one.
-fn are<K: KeyFile>(store: &Store, rows: &[(K, &'static str, &str, &str, &str)]) {
+/// Rights, what an entry there is, the states of reads, of a new name, of a known one.
+type Row<K> = (K, &'static str, &'static str, &'static str, &'static str);
+
+/// All rows are as they are said to be.
+fn are<K: KeyFile>(store: &Store, rows: &[Row<K>]) {
     let mut wrong = Vec::new();
     for (keys, there, reads, new, again) in rows {
         let seen = store.seen_with(keys);
