@@ -125,9 +125,9 @@ const TABLE: [Row; 12] = [
     row(UpstreamDenies, by_weight(Ran, Like(Absent), Like(Absent)), None),
     row(UpstreamIsAPortal, by_weight(Ran, Like(Absent), Like(Absent)), None),
     row(UpstreamBreaksOff, all(Remote), None),
-    // A body that can't be completed ends in a broken connection. Nx has no way to go on after one, and Rush ends in the
-    // middle of its run without a word.
-    row(UpstreamLies, [Ran, Fails, Ran, Ran, Ran, Ran, Ran, Fails, Ran], None),
+    // A body that can't be completed ends in a broken connection, for those who go on after one. To the others it is a
+    // miss: Nx would fail, and Rush end in the middle of its run without a word.
+    row(UpstreamLies, all(Ran), None),
     row(
         UpstreamIsReadOnly,
         by_weight(Ran, Like(Absent), Like(Absent)),
