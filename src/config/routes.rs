@@ -138,8 +138,8 @@ impl Router<'_> {
                 let words = match nearest(text, names.iter().copied()) {
                     Some(near) => format!("`{text}` is not declared; is `{near}` meant?"),
                     None => format!(
-                        "`{text}` is not a URL, nor one of `[upstreams.NAME]`; none, file:///path and \
-                         s3://bucket/prefix are known"
+                        "`{text}` is not a URL, nor one of `[upstreams.NAME]`; none, file:///path, \
+                         s3://bucket/prefix, azure://container/prefix and gs://bucket/prefix are known"
                     ),
                 };
                 self.problems.push(top.problem("upstream", words));

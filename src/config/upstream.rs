@@ -68,6 +68,9 @@ impl Upstream {
                     return Err("names no credentials file; write it as credentials=/path".into());
                 }
                 "credentials" if is_cloud => file = Some(PathBuf::from(&*value)),
+                "profile" if is_s3 && matches!(&*value, "" | "true") => {
+                    return Err("names no profile; write it as profile=ci".into());
+                }
                 "profile" if is_s3 => profile = Some(value.into_owned()),
                 "instance_metadata" if is_cloud => metadata = truth(name, &value)?,
                 "read_only" => read_only = truth(name, &value)?,

@@ -92,8 +92,8 @@ const CORPUS: &[(&str, &[&str])] = &[
     (
         "upstream = \"bucket\"",
         &[
-            "larder.toml:1:12: `upstream`: `bucket` is not a URL, nor one of `[upstreams.NAME]`; none, file:///path and \
-           s3://bucket/prefix are known",
+            "larder.toml:1:12: `upstream`: `bucket` is not a URL, nor one of `[upstreams.NAME]`; none, file:///path, \
+           s3://bucket/prefix, azure://container/prefix and gs://bucket/prefix are known",
         ],
     ),
     (

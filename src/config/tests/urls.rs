@@ -7,20 +7,20 @@ use super::load_with;
 const CORPUS: &[(&str, &str)] = &[
     (
         "bucket",
-        "`bucket` is not a URL, nor one of `[upstreams.NAME]`; none, file:///path and s3://bucket/prefix are known",
+        "`bucket` is not a URL, nor one of `[upstreams.NAME]`; none, file:///path, s3://bucket/prefix, azure://container/prefix and gs://bucket/prefix are known",
     ),
     (
         "s3:",
-        "`s3:` is not a URL, nor one of `[upstreams.NAME]`; none, file:///path and s3://bucket/prefix are known",
+        "`s3:` is not a URL, nor one of `[upstreams.NAME]`; none, file:///path, s3://bucket/prefix, azure://container/prefix and gs://bucket/prefix are known",
     ),
     (
         "s3:/bucket",
-        "`s3:/bucket` is not a URL, nor one of `[upstreams.NAME]`; none, file:///path and s3://bucket/prefix are known",
+        "`s3:/bucket` is not a URL, nor one of `[upstreams.NAME]`; none, file:///path, s3://bucket/prefix, azure://container/prefix and gs://bucket/prefix are known",
     ),
     ("://bucket", "has the scheme ``; none, file, s3, azure and gs are known"),
     (
         "hush",
-        "`hush` is not a URL, nor one of `[upstreams.NAME]`; none, file:///path and s3://bucket/prefix are known",
+        "`hush` is not a URL, nor one of `[upstreams.NAME]`; none, file:///path, s3://bucket/prefix, azure://container/prefix and gs://bucket/prefix are known",
     ),
     (
         "https://bucket.s3.amazonaws.com/x",
