@@ -101,7 +101,9 @@ class Nx:
         for package in self.packages:
             shutil.rmtree(package / "dist", ignore_errors=True)
         remote = {"NX_SELF_HOSTED_REMOTE_CACHE_SERVER": base, "NO_PROXY": "127.0.0.1"} if base else {}
-        settings = environment(self.folder) | {"NX_DAEMON": "false", "NX_NO_CLOUD": "true"} | remote
+        # Where it keeps its cache by itself depends on where the workspace lies.
+        cache = {"NX_CACHE_DIRECTORY": str((self.root / self.REPORT).parent)}
+        settings = environment(self.folder) | {"NX_DAEMON": "false", "NX_NO_CLOUD": "true"} | cache | remote
         begin = time.perf_counter()
         run([self.program, "run-many", "-t", "build", "--outputStyle=static"], settings, self.root)
         seconds = time.perf_counter() - begin

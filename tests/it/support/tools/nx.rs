@@ -51,6 +51,8 @@ impl Tool for Nx {
                 .command(tool("nx"))
                 .args(["run-many", "-t", "build", "--outputStyle=static"])
                 .env("NX_SELF_HOSTED_REMOTE_CACHE_SERVER", base)
+                // Where it keeps its cache by itself depends on where the workspace lies.
+                .env("NX_CACHE_DIRECTORY", self.0.root().join(".nx/cache"))
                 .env("NX_DAEMON", "false")
                 .env("NX_NO_CLOUD", "true"),
         )?;
