@@ -280,7 +280,8 @@ impl Cache {
         }
     }
 
-    /// A request of this reader's own that leaves nothing here. Whole bodies are checked as they pass.
+    /// A request of this reader's own that leaves nothing here. Whole bodies are checked as they pass, and pass as they
+    /// come for every space: there is no draft that could hold one until it is whole, and memory is no place for it.
     async fn through(
         &self,
         asked: &Asked,
@@ -316,14 +317,6 @@ impl Cache {
                 verified(object.body, Verifier::new(asked, &object.meta), self.inner.settings.withheld, 0)
             }
             Some(_) => object.body,
-        };
-        let body = match asked.is_whole_first(meta.len) {
-            // Nothing here holds it while its end is waited for but memory.
-            true => match tokio::time::timeout_at(deadline, body.collect(meta.len)).await {
-                Ok(Ok(bytes)) => Body::bytes(bytes),
-                Ok(Err(_)) | Err(_) => return Ok(None),
-            },
-            false => body,
         };
         Ok(Some(Hit { meta, range: object.range, body, from: Tier::Upstream }))
     }
