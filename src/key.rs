@@ -96,7 +96,14 @@ pub enum Key {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EntryId(pub u128);
 
+/// See [`Key::content_bytes`].
+#[derive(Debug, Clone)]
+pub struct ContentBytes([u8; CONTENT_BYTES]);
+
 const NAME_BYTES_MAX: usize = 1024;
+
+/// Of a content key: owner, function, hash.
+const CONTENT_BYTES: usize = 4 + 1 + 32;
 
 // === impl Name ===
 
@@ -184,10 +191,7 @@ impl Key {
         bytes.extend_from_slice(&scope.owner.0.to_le_bytes());
         match self {
             Self::Content(digest) => {
-                bytes.push(match digest.function() {
-                    Function::Sha256 => 1,
-                    Function::Blake3 => 2,
-                });
+                bytes.push(function_byte(digest.function()));
                 bytes.extend_from_slice(digest.hash());
             }
             Self::Named { space, name } => {
@@ -196,6 +200,13 @@ impl Key {
             }
         }
         bytes
+    }
+
+    /// Where canonical bytes of an owner's content keys are made, one after the other and without an allocation each.
+    pub fn content_bytes(owner: Owner) -> ContentBytes {
+        let mut bytes = [0; CONTENT_BYTES];
+        bytes[..4].copy_from_slice(&owner.0.to_le_bytes());
+        ContentBytes(bytes)
     }
 
     /// The digest, if these canonical bytes are of a content key.
@@ -225,6 +236,24 @@ impl Key {
             Self::Content(_) => Naming::Immutable,
             Self::Named { space, .. } => space.naming,
         }
+    }
+}
+
+fn function_byte(function: Function) -> u8 {
+    match function {
+        Function::Sha256 => 1,
+        Function::Blake3 => 2,
+    }
+}
+
+// === impl ContentBytes ===
+
+impl ContentBytes {
+    /// [`Key::canonical`] of this content.
+    pub fn of(&mut self, digest: &Digest) -> &[u8] {
+        self.0[4] = function_byte(digest.function());
+        self.0[5..].copy_from_slice(digest.hash());
+        &self.0
     }
 }
 
@@ -279,6 +308,9 @@ mod tests {
             Some(Digest::of(Function::Sha256, b"x"))
         );
         assert_eq!(Key::protocol_of(&content.canonical(&scope("a"))), None);
+        if let Key::Content(digest) = &content {
+            assert_eq!(Key::content_bytes(Owner(1000)).of(digest), content.canonical(&scope("a")));
+        }
         let named = Key::Named { space: BLOB, name: Name::parse("x").expect("valid") };
         assert_ne!(named.canonical(&scope("a")), named.canonical(&scope("b")));
         assert_eq!(Key::content_of(&named.canonical(&scope("a"))), None);

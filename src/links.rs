@@ -14,11 +14,14 @@
 //! ever written under these paths here), and so is the empty path of an output directory (the API's word for the
 //! whole working directory).
 
+pub(crate) mod fields;
+
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use crate::digest::{Digest, Function};
+use fields::{Fields, Malformed, Parsed, Value};
 
 /// One blob that an entry names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -66,12 +69,6 @@ pub fn tree(function: Function, bytes: &[u8]) -> Option<Vec<Link>> {
 
 // === messages ===
 
-/// Not what the caller took it for.
-#[derive(Debug)]
-struct Malformed;
-
-type Parsed<T> = Result<T, Malformed>;
-
 fn parse_action_result(function: Function, bytes: &[u8]) -> Parsed<Vec<Link>> {
     let mut found = Found::of(function);
     let mut recognised = false;
@@ -83,7 +80,7 @@ fn parse_action_result(function: Function, bytes: &[u8]) -> Parsed<Vec<Link>> {
             3 => output_directory(value.bytes()?, &mut found)?,
             10..=12 => output_symlink(value.bytes()?)?,
             // exit_code; the standard streams inlined.
-            4 => value.varint()?,
+            4 => drop(value.varint()?),
             5 | 7 => drop(value.bytes()?),
             // The standard streams as blobs.
             6 | 8 => {
@@ -110,7 +107,7 @@ fn output_file(bytes: &[u8], found: &mut Found) -> Parsed<()> {
                 seen.mark(number)?;
                 blob = Some(digest(found.function, value.bytes()?)?);
             }
-            4 => value.varint()?,
+            4 => drop(value.varint()?),
             5 => inlined = !value.bytes()?.is_empty(),
             7 => well_formed(value.bytes()?)?,
             _ => {}
@@ -135,7 +132,7 @@ fn output_directory(bytes: &[u8], found: &mut Found) -> Parsed<()> {
                 seen.mark(number)?;
                 tree = Some(digest(found.function, value.bytes()?)?);
             }
-            4 => value.varint()?,
+            4 => drop(value.varint()?),
             5 => {
                 seen.mark(number)?;
                 root = Some(digest(found.function, value.bytes()?)?);
@@ -293,86 +290,6 @@ impl Once {
         }
         self.0 |= bit;
         Ok(())
-    }
-}
-
-// === impl Fields ===
-
-/// The fields of one serialized message, in order.
-struct Fields<'a>(&'a [u8]);
-
-enum Value<'a> {
-    Varint(u64),
-    Fixed,
-    Bytes(&'a [u8]),
-}
-
-impl<'a> Fields<'a> {
-    fn of(bytes: &'a [u8]) -> Parsed<Self> {
-        if bytes.len() > PARSED_BYTES_MAX { Err(Malformed) } else { Ok(Self(bytes)) }
-    }
-
-    fn next(&mut self) -> Parsed<Option<(u32, Value<'a>)>> {
-        if self.0.is_empty() {
-            return Ok(None);
-        }
-        let key = u32::try_from(self.varint()?).map_err(|_| Malformed)?;
-        let value = match key & 7 {
-            0 => Value::Varint(self.varint()?),
-            1 => self.take(8).map(|_| Value::Fixed)?,
-            2 => {
-                let len = self.varint()?;
-                Value::Bytes(self.take(len)?)
-            }
-            5 => self.take(4).map(|_| Value::Fixed)?,
-            // Groups (3 and 4) are in no message of this API; the others do not exist.
-            _ => return Err(Malformed),
-        };
-        match key >> 3 {
-            0 => Err(Malformed),
-            number => Ok(Some((number, value))),
-        }
-    }
-
-    fn varint(&mut self) -> Parsed<u64> {
-        let mut value = 0;
-        for shift in 0..10 {
-            let (&byte, rest) = self.0.split_first().ok_or(Malformed)?;
-            self.0 = rest;
-            value |= u64::from(byte & 0x7f) << (7 * shift);
-            if byte & 0x80 == 0 {
-                // The tenth byte has room for one bit.
-                return if shift == 9 && byte > 1 { Err(Malformed) } else { Ok(value) };
-            }
-        }
-        Err(Malformed)
-    }
-
-    fn take(&mut self, len: u64) -> Parsed<&'a [u8]> {
-        let len = usize::try_from(len).map_err(|_| Malformed)?;
-        let (taken, rest) = self.0.split_at_checked(len).ok_or(Malformed)?;
-        self.0 = rest;
-        Ok(taken)
-    }
-}
-
-impl<'a> Value<'a> {
-    fn bytes(self) -> Parsed<&'a [u8]> {
-        match self {
-            Self::Bytes(bytes) => Ok(bytes),
-            Self::Varint(_) | Self::Fixed => Err(Malformed),
-        }
-    }
-
-    fn text(self) -> Parsed<&'a str> {
-        std::str::from_utf8(self.bytes()?).map_err(|_| Malformed)
-    }
-
-    fn varint(self) -> Parsed<()> {
-        match self {
-            Self::Varint(_) => Ok(()),
-            Self::Fixed | Self::Bytes(_) => Err(Malformed),
-        }
     }
 }
 

@@ -13,6 +13,7 @@
 mod check;
 mod clock;
 mod config;
+mod content;
 mod fill;
 mod get;
 mod list;
@@ -174,24 +175,6 @@ impl Cache {
             self.count_hit(scope, *from);
         }
         Ok(found)
-    }
-
-    /// Those of `keys` that can't be served now. Never asks the network. Present ones count as used.
-    pub async fn missing(&self, scope: &Scope, keys: Vec<Key>) -> Vec<Key> {
-        let mut present = Vec::with_capacity(keys.len());
-        let missing = keys
-            .into_iter()
-            .filter(|key| {
-                let asked = Asked::new(scope, key);
-                let known = self.is_servable(&asked, asked.id);
-                if known {
-                    present.push(asked.id);
-                }
-                !known
-            })
-            .collect();
-        self.inner.cache.touch(&present);
-        missing
     }
 
     /// Removes an entry, here and, behind, upstream. `false` when there was none here.

@@ -11,7 +11,7 @@ use super::section::Said;
 use crate::server::{Endpoint, Protocol, Tokens, Wanted};
 
 /// The protocols that a listener may be for alone.
-pub(super) const ONLY: &[&str] = &["bazel", "blob", "ccache", "gradle", "maven", "nx", "turborepo"];
+pub(super) const ONLY: &[&str] = &["bazel", "blob", "ccache", "gradle", "maven", "nx", "reapi", "turborepo"];
 
 /// A file of tokens is not longer.
 const TOKENS_BYTES_MAX: u64 = 1 << 20;

@@ -9,7 +9,7 @@ use super::place::Problem;
 use super::routes::{Declared, Router, Routes};
 use super::section::Section;
 use crate::key::{Namespace, ObjectName, Policy, UpstreamId};
-use crate::server::Route;
+use crate::protocol::Route;
 
 /// What may begin the names of a route: the names below it have room for themselves.
 const PREFIX_BYTES_MAX: usize = 100;

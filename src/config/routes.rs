@@ -10,7 +10,7 @@ use super::place::Problem;
 use super::section::{Said, Section};
 use super::upstream::Upstream;
 use crate::key::{Namespace, UpstreamId};
-use crate::server::Route;
+use crate::protocol::Route;
 use crate::upstream::Location;
 
 /// Where entries go and come from.

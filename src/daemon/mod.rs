@@ -108,8 +108,8 @@ fn server_settings(config: &Config, descriptors: u64) -> server::Settings {
         allow_hosts: config.allow_hosts.clone(),
         users: config.users.clone(),
         tokens: config.tokens.clone(),
-        routes: server::Routes::new(
-            server::Route { upstream: config.routes.default, ..Default::default() },
+        routes: protocol::Routes::new(
+            protocol::Route { upstream: config.routes.default, ..Default::default() },
             config.routes.namespaces.iter().cloned(),
         ),
         ..server::Settings::default()

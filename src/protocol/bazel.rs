@@ -19,11 +19,11 @@ use hyper::{HeaderMap, Method, Request, StatusCode};
 
 use super::http::{self, Answer, Dialect, Incoming, Upload};
 use super::reapi::messages;
-use super::{Context, Intent};
+use super::{AC, Context, Intent};
 use crate::digest::{Digest, Function};
 use crate::entry::{Attrs, ByteRange, Claim, Meta, Precondition};
 use crate::error::{Error, Result};
-use crate::key::{Key, Layout, Name, Naming, Scope, Space};
+use crate::key::{Key, Name, Scope};
 use crate::links::PARSED_BYTES_MAX;
 use crate::stats::ProtocolStats;
 
@@ -46,9 +46,6 @@ pub enum Route {
     /// A path of this protocol that can't be served, and why.
     Refused(Error),
 }
-
-/// Action results. In the layout of bazel-remote, so that both can share a bucket.
-pub const AC: Space = Space::new("ac", Naming::Immutable, Layout::Sharded).with_links();
 
 /// An action result in JSON may be longer than its binary form: names of fields, hex in both.
 const JSON_BYTES_MAX: u64 = 2 * PARSED_BYTES_MAX as u64;

@@ -23,12 +23,16 @@ pub mod http;
 pub mod maven;
 pub mod nx;
 pub mod reapi;
+mod routes;
 pub mod turborepo;
 
 use std::sync::Arc;
 
+pub use routes::{Places, Route, Routes};
+
 use crate::cache::Cache;
 use crate::error::{Error, Kind};
+use crate::key::{Layout, Naming, Space};
 use crate::stats::{ProtocolStats, Shed};
 
 /// All that a frontend may know.
@@ -49,6 +53,9 @@ pub struct Settings {
     /// closed.
     pub drain_bytes_max: u64,
 }
+
+/// Action results, whichever protocol they come by. In the layout of bazel-remote, so that both can share a bucket.
+pub(crate) const AC: Space = Space::new("ac", Naming::Immutable, Layout::Sharded).with_links();
 
 /// [`crate::key::Space::whole_bytes_max`] of the protocols whose clients fail over a body that breaks off: nearly all
 /// that tasks put out is shorter, and twice the way over loopback costs milliseconds.

@@ -25,10 +25,15 @@ use super::wire::{Socket, Version, Wire};
 /// One read of an upload takes at most this, and a head over it is 431.
 pub(super) const HTTP1_BUFFER_BYTES: usize = 256 << 10;
 
-/// HTTP/2 windows: loopback has no round trip worth more, and a stream that its handler doesn't read holds no more.
-const HTTP2_STREAM_WINDOW_BYTES: u32 = 1 << 20;
-const HTTP2_CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
+/// HTTP/2 windows: loopback has no round trip worth more, and a stream that its handler doesn't read holds no more. All
+/// of a connection's streams together fit into its own window, so that one which waits (for room, for the disk) never
+/// keeps another from being read.
+const HTTP2_STREAM_WINDOW_BYTES: u32 = 512 << 10;
 const HTTP2_STREAMS_MAX: u32 = 256;
+const HTTP2_CONNECTION_WINDOW_BYTES: u32 = HTTP2_STREAM_WINDOW_BYTES * HTTP2_STREAMS_MAX;
+
+/// A frame costs the same whatever its length.
+const HTTP2_FRAME_BYTES_MAX: u32 = 256 << 10;
 
 /// Answers the requests of one connection.
 #[derive(Debug, Clone)]
@@ -108,6 +113,7 @@ pub(super) async fn serve(
                 .initial_stream_window_size(HTTP2_STREAM_WINDOW_BYTES)
                 .initial_connection_window_size(HTTP2_CONNECTION_WINDOW_BYTES)
                 .max_concurrent_streams(HTTP2_STREAMS_MAX)
+                .max_frame_size(HTTP2_FRAME_BYTES_MAX)
                 .serve_connection(TokioIo::new(wire), desk);
             Obedient::new(connection, activity, Order::Finish).await
         }

@@ -13,7 +13,7 @@ use hyper::{Request, Response, StatusCode, Version};
 
 use super::access::{Ticket, Uploading};
 use super::admin::{Admin, Content, Page};
-use super::frontends::{DRAIN_BYTES_MAX, Found, Frontends, Protocol, plain};
+use super::frontends::{Call, DRAIN_BYTES_MAX, Found, Frontends, Protocol, plain};
 use super::guard::Guard;
 use super::identity::{Access, Caller};
 use super::listen::Gate;
@@ -22,12 +22,16 @@ use super::tokens::Tokens;
 use super::visit::Visit;
 use super::wire::Socket;
 use crate::protocol::http::{self, Answer, Reply, Upload};
+use crate::protocol::reapi;
 
 /// The map, in the words of a 404.
 const MAP: &str = "not a path of this cache, which serves [/ns]/cas/{64 hex}, [/ns]/ac/{64 hex} and [/ns]/status \
                    (Bazel, moon), [/ns]/v8/artifacts (Turborepo), [/ns]/v1/cache/{hash} (Nx), /gradle[/ns]/{key}, \
                    /blob/{ns}/{name} (Rush, Please, anything), /ccache[/ns]/…, /maven[/ns]/v1.2/…, /-/healthz, \
-                   /-/readyz, /-/stats\n";
+                   /-/readyz, /-/stats, and the Remote Execution API over gRPC (HTTP/2)\n";
+
+const NO_TOKEN: &str =
+    "this listener needs a token: Authorization: Bearer TOKEN, or Basic with its name and TOKEN";
 
 /// What every request comes through.
 #[derive(Debug)]
@@ -54,19 +58,30 @@ pub(super) fn answer(
     ticket: &mut Ticket,
     request: Request<Uploading>,
 ) -> Answering {
+    let is_grpc = reapi::is_grpc(request.headers());
     if let Caller::Stranger(words) = &visit.caller {
         // Not even read from: the connection ends. Nx shows the words of a 401, and of nothing else.
         let answer = match visit.only.or_else(|| Protocol::looks_meant(request.uri().path())) {
+            _ if is_grpc => reapi::refusal(StatusCode::FORBIDDEN, words.as_str()),
             Some(Protocol::Nx) => not_admitted(format!("{words}\n")),
             _ => http::text(StatusCode::FORBIDDEN, format!("{words}\n")),
         };
         return Answering::Now(Some(http::closing(answer, request.version())));
     }
     if let Err(words) = door.guard.check(request.uri(), request.version(), request.headers(), visit) {
+        if is_grpc {
+            return Answering::Now(Some(reapi::refusal(StatusCode::FORBIDDEN, words)));
+        }
         return Answering::later(plain(StatusCode::FORBIDDEN, format!("{words}\n").into(), request));
     }
     if visit.gate == Gate::Tokens && !door.tokens.admits(request.headers().get(AUTHORIZATION)) {
+        if is_grpc {
+            return Answering::Now(Some(reapi::refusal(StatusCode::UNAUTHORIZED, NO_TOKEN)));
+        }
         return Answering::later(unauthorized(request));
+    }
+    if is_grpc {
+        return call(door, visit, ticket, request);
     }
     let frontends = &door.frontends;
     let routed = with_segments(request.uri().path(), |segments| {
@@ -115,6 +130,17 @@ pub(super) fn answer(
     }
 }
 
+/// gRPC is told by its content type; its paths are names of methods, and namespaces come in its messages.
+fn call(door: &Arc<Door>, visit: &Visit, ticket: &mut Ticket, request: Request<Uploading>) -> Answering {
+    if let Some(only) = visit.only.filter(|only| *only != Protocol::Reapi) {
+        let words = format!("this listener is for {} alone, which is not gRPC", only.name());
+        return Answering::Now(Some(reapi::refusal(StatusCode::NOT_FOUND, words)));
+    }
+    ticket.answered_by(Protocol::Reapi.name());
+    let route = reapi::Route::parse(request.uri().path());
+    Answering::Later(door.frontends.answer(None, Call::Reapi(route), request))
+}
+
 /// Where a path leads.
 enum Routed {
     Frontend(Found),
@@ -159,9 +185,7 @@ fn not_admitted(words: impl Into<Cow<'static, str>>) -> Answer {
 async fn unauthorized(request: Request<Uploading>) -> Answer {
     const STRANGERS_BYTES_MAX: u64 = 1 << 20;
     let (_, upload) = Upload::of(request);
-    let words =
-        "this listener needs a token: Authorization: Bearer TOKEN, or Basic with its name and TOKEN\n";
-    let mut answer = not_admitted(words);
+    let mut answer = not_admitted(format!("{NO_TOKEN}\n"));
     let schemes = HeaderValue::from_static("Basic realm=\"larder\", Bearer realm=\"larder\"");
     answer.headers_mut().insert(WWW_AUTHENTICATE, schemes);
     upload.finish(answer, STRANGERS_BYTES_MAX).await

@@ -12,16 +12,15 @@ use std::sync::Arc;
 use hyper::{Request, StatusCode};
 
 use super::access::Uploading;
-use super::routes::Routes;
 use crate::error::{Error, Kind, Result};
-use crate::key::{Namespace, Scope};
+use crate::key::Scope;
 use crate::protocol::http::{self, Answer, Dialect as _, Entries, Target, Upload};
-use crate::protocol::{Context, bazel, blob, ccache, gradle, maven, nx, turborepo};
+use crate::protocol::{Context, Places, bazel, blob, ccache, gradle, maven, nx, reapi, turborepo};
 
 /// A refused upload is read up to here, so that the client comes to read the answer.
 pub(super) const DRAIN_BYTES_MAX: u64 = 64 << 20;
 
-/// All that answer, and the scope of a path without a namespace.
+/// All that answer, and which namespace belongs where.
 #[derive(Debug)]
 pub(super) struct Frontends {
     bazel: bazel::Frontend,
@@ -31,8 +30,8 @@ pub(super) struct Frontends {
     ccache: Entries,
     gradle: Entries,
     maven: Entries,
-    scope: Scope,
-    routes: Routes,
+    reapi: reapi::Frontend,
+    places: Arc<Places>,
 }
 
 /// A protocol that is served.
@@ -44,6 +43,8 @@ pub enum Protocol {
     Turborepo,
     /// Nx's.
     Nx,
+    /// The Remote Execution API over gRPC: moon, Bazel, Buck2, Pants.
+    Reapi,
     /// One of those that answer for named entries alike.
     Named(Named),
 }
@@ -67,6 +68,7 @@ pub(super) enum Call {
     Bazel(bazel::Route),
     Turborepo(turborepo::Route),
     Nx(nx::Route),
+    Reapi(reapi::Route),
     Named(Named, Target),
 }
 
@@ -87,7 +89,7 @@ type Answering = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
 /// In this order they are asked whether a path is theirs. ccache before Bazel: its bazel layout is told from action
 /// results by its names.
-const PROTOCOLS: [Protocol; 7] = [
+const PROTOCOLS: [Protocol; 8] = [
     Protocol::Named(Named::Blob),
     Protocol::Named(Named::Maven),
     Protocol::Named(Named::Ccache),
@@ -95,6 +97,7 @@ const PROTOCOLS: [Protocol; 7] = [
     Protocol::Nx,
     Protocol::Turborepo,
     Protocol::Bazel,
+    Protocol::Reapi,
 ];
 
 /// First segments that are on the map for later versions.
@@ -114,6 +117,7 @@ impl Protocol {
             Self::Bazel => "bazel",
             Self::Turborepo => "turborepo",
             Self::Nx => "nx",
+            Self::Reapi => "reapi",
             Self::Named(which) => which.name(),
         }
     }
@@ -128,6 +132,8 @@ impl Protocol {
                 turborepo::Route::parse(segments).map(|(at, route)| (at, Call::Turborepo(route)))
             }
             Self::Nx => nx::Route::parse(segments).map(|(at, route)| (at, Call::Nx(route))),
+            // Told by its content type, not by its path: see `Frontends::find_call`.
+            Self::Reapi => None,
             Self::Named(which) => which.parse(segments).map(|parsed| named(parsed, which)),
         }
     }
@@ -178,6 +184,7 @@ impl Call {
             Self::Bazel(_) => Protocol::Bazel,
             Self::Turborepo(_) => Protocol::Turborepo,
             Self::Nx(_) => Protocol::Nx,
+            Self::Reapi(_) => Protocol::Reapi,
             Self::Named(which, _) => Protocol::Named(*which),
         }
     }
@@ -186,8 +193,8 @@ impl Call {
 // === impl Frontends ===
 
 impl Frontends {
-    pub(super) fn new(context: Context, scope: Scope, routes: Routes) -> Self {
-        let context = Arc::new(context);
+    pub(super) fn new(context: Context, places: Places) -> Self {
+        let (context, places) = (Arc::new(context), Arc::new(places));
         Self {
             bazel: bazel::Frontend::new(Arc::clone(&context)),
             turborepo: turborepo::Frontend::new(Arc::clone(&context)),
@@ -195,9 +202,9 @@ impl Frontends {
             blob: blob::frontend(Arc::clone(&context)),
             ccache: ccache::frontend(Arc::clone(&context)),
             gradle: gradle::frontend(Arc::clone(&context)),
-            maven: maven::frontend(context),
-            scope,
-            routes,
+            maven: maven::frontend(Arc::clone(&context)),
+            reapi: reapi::Frontend::new(context, Arc::clone(&places)),
+            places,
         }
     }
 
@@ -231,17 +238,14 @@ impl Frontends {
         if namespace.is_empty() {
             return Ok(None);
         }
-        let namespace = match namespace {
-            [one] => Namespace::parse(one)?,
-            several => Namespace::parse(&several.join("/"))?,
-        };
-        let route = self.routes.of(namespace.as_str());
-        let (upstream, policy) = (route.upstream, route.policy);
-        Ok(Some(Scope { owner: self.scope.owner, namespace, upstream, policy }))
+        Ok(Some(match namespace {
+            [one] => self.places.scope(one)?,
+            several => self.places.scope(&several.join("/"))?,
+        }))
     }
 
     fn scope<'a>(&'a self, spot: &'a Spot) -> &'a Scope {
-        spot.as_ref().unwrap_or(&self.scope)
+        spot.as_ref().unwrap_or(self.places.unnamed())
     }
 
     fn named(&self, which: Named) -> &Entries {
@@ -265,6 +269,8 @@ impl Frontends {
             Call::Bazel(route) => self.bazel.answer_now(scope, route, request),
             Call::Turborepo(route) => self.turborepo.answer_now(scope, route, request),
             Call::Nx(route) => self.nx.answer_now(scope, route, request),
+            // What is asked for is in the body.
+            Call::Reapi(_) => None,
             Call::Named(which, target) => self.named(*which).answer_now(scope, target, request),
         }
     }
@@ -280,6 +286,7 @@ impl Frontends {
                 Box::pin(async move { all.turborepo.answer(all.scope(&spot), route, request).await })
             }
             Call::Nx(route) => Box::pin(async move { all.nx.answer(all.scope(&spot), route, request).await }),
+            Call::Reapi(route) => Box::pin(async move { all.reapi.answer(route, request).await }),
             Call::Named(which, target) => {
                 Box::pin(async move { all.named(which).answer(all.scope(&spot), target, request).await })
             }
@@ -297,6 +304,7 @@ impl Frontends {
             Some(Protocol::Bazel) => self.bazel.refuse_request(error, request).await,
             Some(Protocol::Turborepo) => self.turborepo.refuse_request(error, request).await,
             Some(Protocol::Nx) => self.nx.refuse_request(error, request).await,
+            Some(Protocol::Reapi) => self.reapi.refuse_request(error),
             Some(Protocol::Named(which)) => self.named(which).refuse_request(error, request).await,
             None => {
                 let status = match error.kind() {

@@ -14,7 +14,6 @@ mod guard;
 mod identity;
 mod listen;
 mod path;
-mod routes;
 mod tokens;
 mod visit;
 mod wire;
@@ -29,7 +28,6 @@ use tokio_util::task::TaskTracker;
 pub use clocks::Limits;
 pub use frontends::{Named, Protocol};
 pub use listen::{Bound, Endpoint, Wanted};
-pub use routes::{Route, Routes};
 pub use tokens::Tokens;
 
 use admin::Admin;
@@ -39,8 +37,8 @@ use frontends::Frontends;
 use listen::Listener;
 
 use crate::cache::Cache;
-use crate::key::{Namespace, Owner, Scope};
-use crate::protocol::Context;
+use crate::key::Owner;
+use crate::protocol::{Context, Places, Routes};
 
 /// What the server is told.
 #[derive(Debug, Clone)]
@@ -101,13 +99,7 @@ impl Server {
             settings,
         };
         let access = identity::Access::new(server.settings.users.clone());
-        let route = server.settings.routes.of("");
-        let scope = Scope {
-            owner: Owner(access.own_uid()),
-            namespace: Namespace::none(),
-            upstream: route.upstream,
-            policy: route.policy,
-        };
+        let places = Places::new(Owner(access.own_uid()), server.settings.routes.clone());
         let admin = Arc::new(Admin::new(context.cache.clone(), Arc::clone(&registry)));
         let ready = announce_ready(context.cache.clone(), Arc::clone(&admin));
         let stopping = server.sweeping.clone();
@@ -117,7 +109,7 @@ impl Server {
             guard: guard::Guard::new(server.settings.allow_hosts.clone()),
             tokens: server.settings.tokens.clone(),
             admin,
-            frontends: Arc::new(Frontends::new(context, scope, server.settings.routes.clone())),
+            frontends: Arc::new(Frontends::new(context, places)),
         });
         for listener in bound.listeners {
             server.tasks.spawn(accept(

@@ -18,7 +18,7 @@
 //! # Where to look
 //! `record`, `parse`, `segment` and `footer` are the format; `log` appends, `recover` replays, `compact` rewrites; `index`, `order`,
 //! `evict` and `ledger` are what is known in memory; `commit` changes it, `read`, `blocks` and `scan` answer, `draft` takes
-//! large bodies in; `tend` is the thread that keeps it in shape.
+//! large bodies in; `uses` notes what is used; `tend` is the thread that keeps it in shape.
 
 mod adopt;
 mod blocks;
@@ -45,6 +45,7 @@ mod space;
 mod sync;
 mod tend;
 mod types;
+mod uses;
 
 use std::ops::Range;
 use std::path::Path;
@@ -313,24 +314,6 @@ impl Store {
     pub async fn adopt(&self, from: &Self, stored: &Stored, record: Record) -> Result<Option<Generation>> {
         self.ready().await?;
         self.adopt_from(from, stored, record).await
-    }
-
-    /// Marks entries as just used. Blocks while replay runs.
-    pub fn touch(&self, ids: &[EntryId]) {
-        self.0.replayed.wait();
-        let mut index = self.0.index.lock();
-        for id in ids {
-            index.touch(*id);
-        }
-    }
-
-    /// Entries that go last for the time that [`Settings::protect`] says; at most half of `disk`. Blocks while replay
-    /// runs.
-    pub fn protect(&self, ids: &[EntryId]) {
-        self.0.replayed.wait();
-        let now = self.0.now();
-        let until = now.saturating_add(self.0.settings.protect.as_secs() as u32);
-        self.0.index.lock().protect(ids, now, until);
     }
 }
 

@@ -236,7 +236,7 @@ const CORPUS: &[(&str, &[&str])] = &[
         "[[listeners]]\naddress = \"127.0.0.1:1\"\nonly = \"s3\"",
         &[
             "larder.toml:3:8: `listeners.1.only`: is not one of \"bazel\", \"blob\", \"ccache\", \"gradle\", \"maven\", \
-             \"nx\", \"turborepo\"",
+             \"nx\", \"reapi\", \"turborepo\"",
         ],
     ),
     (

@@ -39,8 +39,14 @@ use crate::error::{Error, Kind, Result};
 /// The body of an answer: exactly as many bytes as it says, or a broken connection.
 #[derive(Debug)]
 pub struct Reply {
-    body: Body,
+    content: Content,
     from: Option<Tier>,
+}
+
+enum Content {
+    Exact(Body),
+    /// Of a protocol that has an end of its own: gRPC says in trailers how it went.
+    Frames(Pin<Box<dyn http_body::Body<Data = Bytes, Error = Error> + Send>>),
 }
 
 /// What a frontend answers with.
@@ -70,7 +76,7 @@ pub(crate) fn with_body(status: StatusCode, body: Body) -> Answer {
 
 /// An answer with the bytes of an entry, and no header yet.
 pub(crate) fn hit(body: Body, from: Tier) -> Answer {
-    Response::new(Reply { body, from: Some(from) })
+    Response::new(Reply { content: Content::Exact(body), from: Some(from) })
 }
 
 /// An answer in words, for a person who looks. They end with a line break.
@@ -108,12 +114,12 @@ pub(crate) fn no_such_method(method: &Method, allow: &str) -> String {
 pub(crate) fn without_body(answer: Answer) -> Answer {
     let (mut head, body) = answer.into_parts();
     if head.status.is_success() && !head.headers.contains_key(CONTENT_LENGTH) {
-        head.headers.insert(CONTENT_LENGTH, body.body.len().into());
+        head.headers.insert(CONTENT_LENGTH, body.len().into());
     }
     if !head.status.is_success() {
         head.headers.remove(CONTENT_TYPE);
     }
-    Response::from_parts(head, Reply { body: Body::empty(), ..body })
+    Response::from_parts(head, Reply { content: Content::Exact(Body::empty()), ..body })
 }
 
 /// Ends the connection after this answer. HTTP/2 has no such header; there only the stream ends.
@@ -202,14 +208,29 @@ pub(crate) fn query(query: Option<&str>, name: &str) -> Option<String> {
 // === impl Reply ===
 
 impl Reply {
+    /// An answer that is made as it goes out, and how it ends is said in its frames.
+    pub(crate) fn frames(
+        frames: impl http_body::Body<Data = Bytes, Error = Error> + Send + 'static,
+        from: Option<Tier>,
+    ) -> Self {
+        Self { content: Content::Frames(Box::pin(frames)), from }
+    }
+
     /// Whether all the bytes are here: such an answer goes out in one write.
     pub fn is_at_hand(&self) -> bool {
-        self.body.as_bytes().is_some()
+        matches!(&self.content, Content::Exact(body) if body.as_bytes().is_some())
     }
 
     /// The tier that had the entry, where one is answered: for the access log.
     pub fn tier(&self) -> Option<Tier> {
         self.from
+    }
+
+    fn len(&self) -> u64 {
+        match &self.content {
+            Content::Exact(body) => body.len(),
+            Content::Frames(frames) => frames.size_hint().lower(),
+        }
     }
 }
 
@@ -221,7 +242,7 @@ impl From<Bytes> for Reply {
 
 impl From<Body> for Reply {
     fn from(body: Body) -> Self {
-        Self { body, from: None }
+        Self { content: Content::Exact(body), from: None }
     }
 }
 
@@ -233,7 +254,11 @@ impl http_body::Body for Reply {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        Poll::Ready(ready!(Pin::new(&mut self.body).poll_next(cx)).map(|piece| match piece {
+        let body = match &mut self.content {
+            Content::Exact(body) => body,
+            Content::Frames(frames) => return frames.as_mut().poll_frame(cx),
+        };
+        Poll::Ready(ready!(Pin::new(body).poll_next(cx)).map(|piece| match piece {
             Ok(bytes) => Ok(Frame::data(bytes)),
             Err(error) => {
                 tracing::warn!(%error, "an answer can't be completed; its connection is broken off");
@@ -243,11 +268,26 @@ impl http_body::Body for Reply {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_empty()
+        match &self.content {
+            Content::Exact(body) => body.is_empty(),
+            Content::Frames(frames) => frames.is_end_stream(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.body.len())
+        match &self.content {
+            Content::Exact(body) => SizeHint::with_exact(body.len()),
+            Content::Frames(frames) => frames.size_hint(),
+        }
+    }
+}
+
+impl std::fmt::Debug for Content {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Exact(body) => body.fmt(f),
+            Self::Frames(_) => f.write_str("Frames(..)"),
+        }
     }
 }
 
@@ -259,9 +299,9 @@ mod tests {
     fn a_head_answer_keeps_the_length_of_a_success_and_nothing_of_an_error() {
         let hit = without_body(with_body(StatusCode::OK, Body::bytes(Bytes::from_static(b"larder"))));
         assert_eq!(hit.headers()[CONTENT_LENGTH], "6");
-        assert!(hit.body().body.is_empty());
+        assert_eq!(hit.body().len(), 0);
         let miss = without_body(text(StatusCode::NOT_FOUND, "no\n"));
-        assert!(miss.headers().is_empty() && miss.body().body.is_empty());
+        assert!(miss.headers().is_empty() && miss.body().len() == 0);
     }
 
     #[test]

@@ -5,7 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::key::{Namespace, Policy, UpstreamId};
+use crate::error::Result;
+use crate::key::{Namespace, Owner, Policy, Scope, UpstreamId};
 
 /// Where a namespace's names go, and what it sets for itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -23,6 +24,42 @@ pub struct Routes {
     namespaces: BTreeMap<Namespace, Route>,
 }
 
+/// The scope of each namespace, for an owner.
+#[derive(Debug)]
+pub struct Places {
+    /// Of a request without a namespace.
+    unnamed: Scope,
+    routes: Routes,
+}
+
+// === impl Places ===
+
+impl Places {
+    /// The places of `owner`.
+    pub fn new(owner: Owner, routes: Routes) -> Self {
+        let route = routes.of("");
+        let namespace = Namespace::none();
+        let unnamed = Scope { owner, namespace, upstream: route.upstream, policy: route.policy };
+        Self { unnamed, routes }
+    }
+
+    /// The scope of a request without a namespace.
+    pub fn unnamed(&self) -> &Scope {
+        &self.unnamed
+    }
+
+    /// The scope of a namespace.
+    ///
+    /// # Errors
+    /// As [`Namespace::parse`].
+    pub fn scope(&self, namespace: &str) -> Result<Scope> {
+        let namespace = Namespace::parse(namespace)?;
+        let route = self.routes.of(namespace.as_str());
+        let (upstream, policy) = (route.upstream, route.policy);
+        Ok(Scope { owner: self.unnamed.owner, namespace, upstream, policy })
+    }
+}
+
 // === impl Routes ===
 
 impl Routes {
@@ -32,7 +69,7 @@ impl Routes {
     }
 
     /// The route of a namespace.
-    pub(super) fn of(&self, namespace: &str) -> &Route {
+    fn of(&self, namespace: &str) -> &Route {
         let mut above = Some(namespace).filter(|_| !self.namespaces.is_empty());
         while let Some(name) = above {
             if let Some(route) = self.namespaces.get(name) {

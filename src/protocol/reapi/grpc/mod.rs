@@ -1,0 +1,57 @@
+//! gRPC itself: messages in, messages out, how a call ended.
+//!
+//! Written over hyper's bodies, with `tonic` for statuses and their encoding only, and not over its server. A message
+//! of a `Write` is never in memory as a whole there, but handed on as its bytes come: what fifty uploads take doesn't
+//! depend on how large their clients make messages. Answers go out as the very `Bytes` that memory or disk gave,
+//! behind a few bytes of prefix and tags. And what is too large is refused with the status that the API's clients
+//! take calmly, which is not the library's.
+
+mod incoming;
+mod outgoing;
+
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use hyper::{Response, StatusCode};
+use tonic::{Code, Status};
+
+pub(super) use incoming::{Field, Messages, garbage};
+pub(super) use outgoing::{Frames, message, stream, unary};
+
+use crate::body::Body;
+use crate::protocol::http::{Answer, Reply};
+
+const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
+
+/// Whether a request is a call.
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|value| {
+        let rest = value.as_bytes().strip_prefix(b"application/grpc");
+        rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+    })
+}
+
+/// The answer that is a failure alone.
+pub(super) fn failed(status: &Status) -> Answer {
+    let mut answer = Response::new(Reply::from(Body::empty()));
+    answer.headers_mut().insert(CONTENT_TYPE, GRPC);
+    add(status, answer.headers_mut());
+    answer
+}
+
+/// What HTTP refuses with this status, as a call is refused.
+pub(crate) fn refusal(status: StatusCode, words: impl Into<String>) -> Answer {
+    let code = match status {
+        StatusCode::UNAUTHORIZED => Code::Unauthenticated,
+        StatusCode::FORBIDDEN => Code::PermissionDenied,
+        StatusCode::NOT_FOUND => Code::Unimplemented,
+        _ => Code::InvalidArgument,
+    };
+    failed(&Status::new(code, words))
+}
+
+/// Writes a status where the end of a call is told.
+fn add(status: &Status, headers: &mut HeaderMap) {
+    if status.add_header(headers).is_err() {
+        // Words that no header can carry, which `Status` encodes: none are known. The code alone is what counts.
+        headers.insert(Status::GRPC_STATUS, HeaderValue::from(status.code() as i32));
+    }
+}
