@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::header::CONTENT_LENGTH;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use tracing::Level;
 
 use super::clocks::Activity;
@@ -55,6 +55,8 @@ struct Line {
     tier: Option<Tier>,
     /// `None`: the connection ended before there was an answer.
     status: Option<StatusCode>,
+    /// How a call of gRPC ended: HTTP's status says nothing of it.
+    call: Option<Call>,
     first_byte_us: Option<u128>,
     bytes_in: u64,
     bytes_out: u64,
@@ -125,6 +127,7 @@ impl Ticket {
                 protocol: "-",
                 tier: None,
                 status: None,
+                call: None,
                 first_byte_us: None,
                 bytes_in: announced.unwrap_or(0),
                 bytes_out: 0,
@@ -151,6 +154,7 @@ impl Ticket {
         if let Some(line) = &mut self.line {
             line.status = Some(response.status());
             line.tier = response.body().tier();
+            line.call = Call::ended(response.headers());
             if response.body().is_end_stream() {
                 line.first_byte();
                 line.whole = true;
@@ -169,6 +173,27 @@ impl Drop for Ticket {
     }
 }
 
+/// How a call of gRPC ended, as far as the log tells it apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Call {
+    Ok,
+    NotFound,
+    Other,
+}
+
+// === impl Call ===
+
+impl Call {
+    /// What these headers or trailers say of it, if they do.
+    fn ended(headers: &HeaderMap) -> Option<Self> {
+        headers.get("grpc-status").map(|code| match code.as_bytes() {
+            b"0" => Self::Ok,
+            b"5" => Self::NotFound,
+            _ => Self::Other,
+        })
+    }
+}
+
 // === impl Line ===
 
 impl Line {
@@ -180,6 +205,13 @@ impl Line {
     fn outcome(&self) -> &'static str {
         let reads = matches!(self.method, Method::GET | Method::HEAD);
         let Some(status) = self.status else { return "cut" };
+        match (self.call, self.tier) {
+            (Some(Call::Ok), Some(_)) => return "hit",
+            (Some(Call::Ok), None) => return "done",
+            (Some(Call::NotFound), _) => return "miss",
+            (Some(Call::Other), _) => return "refused",
+            (None, _) => {}
+        }
         match status {
             StatusCode::NOT_FOUND if reads => "miss",
             StatusCode::NOT_MODIFIED => "hit",
@@ -222,7 +254,10 @@ impl http_body::Body for Answer {
         if let Some(line) = &mut self.ticket.line {
             line.first_byte();
             match &frame {
-                Some(Ok(frame)) => line.bytes_out += frame.data_ref().map_or(0, Bytes::len) as u64,
+                Some(Ok(frame)) => {
+                    line.bytes_out += frame.data_ref().map_or(0, Bytes::len) as u64;
+                    line.call = frame.trailers_ref().map_or(line.call, Call::ended);
+                }
                 Some(Err(error)) => {
                     tracing::debug!(target: TARGET, path = line.path, "an answer broke: {error}")
                 }

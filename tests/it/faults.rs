@@ -16,7 +16,7 @@ use crate::support::{PATIENCE, Rng, say, until};
 
 /// What an entry that is upstream looks like to a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Must {
+pub(crate) enum Must {
     /// 404 in the frontend's words.
     Miss,
     /// 200 and every byte.
@@ -27,11 +27,11 @@ enum Must {
 
 /// One fault, and what GET (of 1,000 bytes and of a megabyte) and HEAD must see. A PUT is always taken with 200.
 #[derive(Clone, Copy)]
-struct Row {
-    fault: Fault,
-    small: Must,
-    large: Must,
-    head: Must,
+pub(crate) struct Row {
+    pub(crate) fault: Fault,
+    pub(crate) small: Must,
+    pub(crate) large: Must,
+    pub(crate) head: Must,
 }
 
 const fn row(fault: Fault, small: Must, large: Must, head: Must) -> Row {
@@ -40,8 +40,8 @@ const fn row(fault: Fault, small: Must, large: Must, head: Must) -> Row {
 
 use Must::{Miss, NotWrong, Right};
 
-const SMALL: usize = 1_000;
-const LARGE: usize = 1 << 20;
+pub(crate) const SMALL: usize = 1_000;
+pub(crate) const LARGE: usize = 1 << 20;
 
 /// What is owed under each fault of the way. A body that never begins, or not in time, is a miss; one that breaks
 /// before the client saw a byte may be one too; HEAD has no body to break.
@@ -58,15 +58,15 @@ const TABLE: [Row; 9] = [
 ];
 
 /// The table, and every refusal in the store's own words.
-fn table(kind: Kind) -> Vec<Row> {
+pub(crate) fn table(kind: Kind) -> Vec<Row> {
     let refusals = kind.refusals().into_iter().map(|fault| row(fault, Miss, Miss, Miss));
     TABLE.into_iter().chain(refusals).collect()
 }
 
-const FIRST_BYTE: Duration = Duration::from_millis(400);
+pub(crate) const FIRST_BYTE: Duration = Duration::from_millis(400);
 /// What a loaded machine may add to a deadline.
-const NOISE: Duration = Duration::from_millis(600);
-const CONFIG: &str = "connect = \"200 ms\"\nfirst_byte = \"400 ms\"\nstall = \"1 s\"";
+pub(crate) const NOISE: Duration = Duration::from_millis(600);
+pub(crate) const CONFIG: &str = "connect = \"200 ms\"\nfirst_byte = \"400 ms\"\nstall = \"1 s\"";
 
 /// One entry of each size, upstream since before the fault, and one that is asked for before it.
 struct Known {

@@ -9,6 +9,7 @@ pub(crate) mod bucket;
 pub(crate) mod daemon;
 pub(crate) mod fault;
 pub(crate) mod gcs;
+pub(crate) mod grpc;
 pub(crate) mod http;
 pub(crate) mod process;
 pub(crate) mod proxy;
