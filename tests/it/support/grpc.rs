@@ -1,10 +1,9 @@
-//! A client of gRPC that says exactly what it is told to, and what it was answered: messages, status, words, times.
+//! A client of gRPC that says exactly what it is told to, and what it was answered: messages, status, words.
 //!
 //! Messages are those of `bazel-remote-apis`; the calls are made on hyper's HTTP/2 and not on a client library, because
 //! a library would repeat, rename and interpret.
 
 use std::future::Future;
-use std::time::{Duration, Instant};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http_body_util::{BodyExt as _, Full};
@@ -33,8 +32,6 @@ pub(crate) struct Called<M> {
     pub(crate) code: Code,
     pub(crate) words: String,
     pub(crate) messages: Vec<M>,
-    /// From the call to the head of its answer.
-    pub(crate) head: Duration,
 }
 
 /// The statuses that tests name.
@@ -119,14 +116,10 @@ impl Grpc {
         let request = request.body(Full::new(body)).expect("a request");
         let mut sender = self.sender.clone();
         self.runtime.block_on(async move {
-            let began = Instant::now();
             let answered = sender.send_request(request).await;
-            let head = began.elapsed();
             match answered {
-                Ok(answer) => read(answer, head).await,
-                Err(error) => {
-                    Called { code: Code::Broken, words: error.to_string(), messages: Vec::new(), head }
-                }
+                Ok(answer) => read(answer).await,
+                Err(error) => Called { code: Code::Broken, words: error.to_string(), messages: Vec::new() },
             }
         })
     }
@@ -248,7 +241,7 @@ where
     sender
 }
 
-async fn read<M: Message + Default>(answer: Response<Incoming>, head: Duration) -> Called<M> {
+async fn read<M: Message + Default>(answer: Response<Incoming>) -> Called<M> {
     let headers = answer.headers().clone();
     let mut body = answer.into_body();
     let (mut bytes, mut trailers, mut broken) = (Vec::new(), HeaderMap::new(), None);
@@ -269,7 +262,7 @@ async fn read<M: Message + Default>(answer: Response<Incoming>, head: Duration) 
         _ => Code::Broken,
     };
     let words = broken.unwrap_or_else(|| unescaped(text("grpc-message")));
-    Called { code, words, messages: parted(&bytes), head }
+    Called { code, words, messages: parted(&bytes) }
 }
 
 /// As many whole messages as there are.

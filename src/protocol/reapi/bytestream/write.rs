@@ -82,19 +82,39 @@ impl Core {
 
     /// Takes a call's messages; what the answer says.
     async fn take<B: Incoming>(&self, messages: &mut Messages<B>) -> Result<i64, Status> {
-        let mut writer: Option<Writer<'_>> = None;
+        let mut writer = None;
+        let taken = self.take_into(&mut writer, messages).await;
+        let Some(mut writer) = writer else {
+            return taken.and(Err(Status::invalid_argument("the call has no message")));
+        };
+        // A call that broke off is gone on with by another; one that was wrong is not.
+        if taken.as_ref().is_err_and(|status| status.code() == Code::InvalidArgument) {
+            writer.forget();
+        }
+        taken.and_then(|()| writer.ended())
+    }
+
+    async fn take_into<'a, B: Incoming>(
+        &'a self,
+        writer: &mut Option<Writer<'a>>,
+        messages: &mut Messages<B>,
+    ) -> Result<(), Status> {
         while messages.next().await? {
-            match message(self, &mut writer, messages).await? {
+            match message(self, writer, messages).await? {
                 Next::More => {}
-                Next::Done => break,
+                Next::Done => return Ok(()),
             }
         }
-        let writer = writer.ok_or_else(|| Status::invalid_argument("the call has no message"))?;
-        writer.ended()
+        match writer {
+            // It is all here, and some clients forget to say that it was.
+            Some(writer) if writer.received == writer.blob.size => writer.commit().await,
+            _ => Ok(()),
+        }
     }
 }
 
-/// Takes one message. Fields may come in any order; the data is not waited for.
+/// Takes one message; the data is not waited for. What is said of it (name, offset, whether it is the last) comes before it,
+/// as every serializer writes it; of a call's first message, data that comes first is held.
 async fn message<'a, B: Incoming>(
     core: &'a Core,
     writer: &mut Option<Writer<'a>>,
@@ -215,8 +235,17 @@ impl<'a> Writer<'a> {
             return Err(Status::invalid_argument(words));
         }
         self.received = len;
-        self.sink = Sink::None;
+        self.forget();
         Ok(true)
+    }
+
+    /// Ends the upload: nothing of it is kept to go on with.
+    fn forget(&mut self) {
+        if let Sink::Stream(_) = std::mem::replace(&mut self.sink, Sink::None)
+            && let Ok(upload) = self.core.context.cache.stage(&self.scope, &self.name)
+        {
+            upload.end();
+        }
     }
 
     /// Somebody else may have been faster.

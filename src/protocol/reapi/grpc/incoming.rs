@@ -142,7 +142,12 @@ impl<B: Incoming> Messages<B> {
             if self.left == 0 {
                 return Err(garbage());
             }
-            let byte = self.some(1).await?[0];
+            if self.piece.is_empty() && !self.more().await? {
+                return Err(cut());
+            }
+            let byte = self.piece.get_u8();
+            self.left -= 1;
+            self.taken += 1;
             value |= u64::from(byte & 0x7f) << (7 * shift);
             if byte & 0x80 == 0 {
                 return Ok(value);
