@@ -13,6 +13,7 @@ mod golden;
 mod neighbours;
 mod product;
 mod proxy;
+mod reapi_door;
 mod reapi_faults;
 mod renewal;
 mod rights;
