@@ -21,3 +21,4 @@ mod routing;
 mod serve;
 mod support;
 mod upstream_contract;
+mod without_bytes;

@@ -7,6 +7,7 @@
 pub(crate) mod ccache;
 pub(crate) mod gradle;
 pub(crate) mod maven;
+pub(crate) mod minimal;
 pub(crate) mod nx;
 pub(crate) mod rush;
 
