@@ -4,11 +4,15 @@
 //! hashes, wherever they lie. Each task writes a random number into its output, so that an output which is the same
 //! on two machines came through the cache.
 
+pub(crate) mod bazel;
+pub(crate) mod casd;
 pub(crate) mod ccache;
 pub(crate) mod gradle;
 pub(crate) mod maven;
 pub(crate) mod minimal;
+pub(crate) mod moon;
 pub(crate) mod nx;
+pub(crate) mod reapi;
 pub(crate) mod rush;
 
 use std::fs;
@@ -19,6 +23,9 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::tool;
+
+pub(crate) use bazel::Bazel;
+pub(crate) use moon::Moon;
 
 /// What one run of a tool did.
 #[derive(Debug, PartialEq, Eq)]
@@ -69,12 +76,6 @@ pub(crate) trait Tool {
 
 /// A Turborepo workspace of two packages, `b` depending on `a`, with npm.
 pub(crate) struct Turbo(Checkout);
-
-/// A moon workspace with two tasks.
-pub(crate) struct Moon(Checkout);
-
-/// A Bazel workspace with two rules, the second reading the first.
-pub(crate) struct Bazel(Checkout);
 
 struct Checkout(TempDir);
 
@@ -259,128 +260,5 @@ impl Tool for Turbo {
 
     fn outputs(&self) -> Vec<String> {
         ["a", "b"].map(|name| self.0.read(&format!("packages/{name}/dist/out.txt"))).into()
-    }
-}
-
-// === impl Moon ===
-
-impl Tool for Moon {
-    const TASKS: usize = 2;
-
-    fn checkout(version: &str) -> Self {
-        let checkout = Checkout::new();
-        checkout.write(".moon/workspace.yml", "projects: ['app']\ntelemetry: false\n");
-        let task = |name: &str| {
-            format!(
-                "  {name}: {{command: 'sh build.sh {name}', inputs: [src.txt, build.sh], outputs: [{name}], \
-                 toolchains: ['system']}}\n"
-            )
-        };
-        checkout.write("app/moon.yml", &format!("tasks:\n{}{}", task("one"), task("two")));
-        checkout.write("app/src.txt", &format!("app {version}\n"));
-        checkout.write("app/build.sh", BUILD);
-        checkout.write(".gitignore", ".moon/cache\none\ntwo\n");
-        checkout.commit();
-        Self(checkout)
-    }
-
-    fn build(&self, base: &str) -> Run {
-        let report = self.0.root().join(".moon/cache/runReport.json");
-        self.0.forget(&report);
-        finish(
-            self.0
-                .command(tool("moon"))
-                .args(["run", "app:one", "app:two"])
-                .env("MOON_REMOTE_HOST", base)
-                .env("MOON_REMOTE_API", "http"),
-        );
-        let mut run = Run { remote: 0, ran: 0, local: 0 };
-        let report = parse(&report);
-        let tasks = report["actions"].as_array().expect("a report lists its actions").iter();
-        for action in
-            tasks.filter(|action| action["label"].as_str().is_some_and(|l| l.starts_with("RunTask")))
-        {
-            match action["status"].as_str() {
-                Some("cached-from-remote") => run.remote += 1,
-                Some("cached") => run.local += 1,
-                _ => run.ran += 1,
-            }
-        }
-        run
-    }
-
-    fn wipe(&self) {
-        for path in [".moon/cache", "app/one", "app/two"] {
-            self.0.forget(&self.0.root().join(path));
-        }
-    }
-
-    fn outputs(&self) -> Vec<String> {
-        ["one", "two"].map(|name| self.0.read(&format!("app/{name}/out.txt"))).into()
-    }
-}
-
-// === impl Bazel ===
-
-impl Tool for Bazel {
-    const TASKS: usize = 2;
-
-    fn checkout(version: &str) -> Self {
-        let checkout = Checkout::new();
-        let rule = |name: &str, source: &str| {
-            format!(
-                "genrule(name = '{name}', srcs = ['{source}'], outs = ['{name}.txt'], \
-                 cmd = 'cat $< > $@; od -An -N8 -tx8 /dev/urandom >> $@')\n"
-            )
-        };
-        checkout.write("WORKSPACE", "workspace(name = 'w')\n");
-        checkout.write("BUILD", &format!("{}{}", rule("one", "src.txt"), rule("two", ":one")));
-        checkout.write("src.txt", &format!("{version}\n"));
-        Self(checkout)
-    }
-
-    fn build(&self, base: &str) -> Run {
-        let shared = tool("bazel").parent().and_then(Path::parent).expect("two levels up").join("bazel");
-        let output = finish(
-            self.0
-                .command(tool("bazel"))
-                .args(["--batch", "--nohome_rc", "--nosystem_rc"])
-                .arg(format!("--output_user_root={}", shared.display()))
-                .arg(format!("--output_base={}", self.0.0.path().join("base").display()))
-                .args(["build", "//:two", "--spawn_strategy=local", "--color=no", "--curses=no"])
-                .args(["--noshow_progress", "--incompatible_strict_action_env"])
-                .arg(format!("--remote_cache={base}")),
-        );
-        let text = String::from_utf8_lossy(&output.stderr);
-        let count = |what: &str| {
-            let line = text.lines().find(|line| line.contains(" process")).unwrap_or_default();
-            let list = line.split_once(": ").map_or("", |(_, rest)| rest);
-            let list = list.split_once(':').map_or("", |(_, rest)| rest);
-            list.split(['.', ','])
-                .filter_map(|item| item.trim().split_once(' '))
-                .find(|(_, kind)| *kind == what)
-                .and_then(|(count, _)| count.parse().ok())
-                .unwrap_or(0)
-        };
-        let run = Run { remote: count("remote cache hit"), ran: count("local"), local: 0 };
-        Run { local: Self::TASKS - run.remote - run.ran, ..run }
-    }
-
-    fn wipe(&self) {
-        let base = self.0.0.path().join("base");
-        if base.exists() {
-            // Bazel makes its outputs read-only.
-            finish(self.0.command("chmod").args(["-R", "u+w"]).arg(&base));
-            self.0.forget(&base);
-        }
-    }
-
-    fn outputs(&self) -> Vec<String> {
-        let bin = self.0.0.path().join("base/execroot/w/bazel-out/k8-fastbuild/bin");
-        ["one.txt", "two.txt"]
-            .map(|name| {
-                fs::read_to_string(bin.join(name)).unwrap_or_else(|error| panic!("no output {name}: {error}"))
-            })
-            .into()
     }
 }

@@ -1,0 +1,142 @@
+//! Bazel in two versions, over HTTP and over gRPC.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::{Checkout, Failed, Run, Tool, ended, finish, tool};
+
+/// A Bazel workspace with two rules, the second reading the first.
+pub(crate) struct Bazel {
+    checkout: Checkout,
+    version: Version,
+    grpc: bool,
+    minimal: bool,
+}
+
+/// Which Bazel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Version {
+    /// From npm.
+    V2,
+    /// Debian's, which finds its own parts by the system's `bazelrc`.
+    V4,
+}
+
+// === impl Bazel ===
+
+impl Bazel {
+    /// From here on built by `version`.
+    #[must_use]
+    pub(crate) fn by(self, version: Version) -> Self {
+        Self { version, ..self }
+    }
+
+    /// From here on over gRPC.
+    #[must_use]
+    pub(crate) fn grpc(self) -> Self {
+        Self { grpc: true, ..self }
+    }
+
+    /// From here on nothing is downloaded but what a local action reads.
+    #[must_use]
+    pub(crate) fn minimal(self) -> Self {
+        Self { minimal: true, ..self }
+    }
+
+    /// Changes the second rule, so that it has to run; what the first one wrote is as it was.
+    pub(crate) fn edit(&self, edit: &str) {
+        self.write_rules(&format!("; echo {edit} >> $@"));
+    }
+
+    fn write_rules(&self, last: &str) {
+        let rule = |name: &str, source: &str, last: &str| {
+            format!(
+                "genrule(name = '{name}', srcs = ['{source}'], outs = ['{name}.txt'], \
+                 cmd = 'cat $< > $@; od -An -N8 -tx8 /dev/urandom >> $@{last}')\n"
+            )
+        };
+        self.checkout.write("BUILD", &format!("{}{}", rule("one", "src.txt", ""), rule("two", ":one", last)));
+    }
+
+    fn base(&self) -> PathBuf {
+        self.checkout.0.path().join("base")
+    }
+
+    fn command(&self, base: &str) -> Command {
+        let name = match self.version {
+            Version::V2 => "bazel",
+            Version::V4 => "bazel-4",
+        };
+        let mut command = self.checkout.command(tool(name));
+        command.args(["--batch", "--nohome_rc"]);
+        if self.version == Version::V2 {
+            // What it unpacks once is the same for all.
+            let shared = tool(name).parent().and_then(Path::parent).expect("two levels up").join("bazel");
+            command.arg("--nosystem_rc").arg(format!("--output_user_root={}", shared.display()));
+        }
+        let scheme = if self.grpc { "grpc://" } else { "http://" };
+        command
+            .arg(format!("--output_base={}", self.base().display()))
+            .args(["build", "//:two", "--spawn_strategy=local", "--color=no", "--curses=no"])
+            .args(["--noshow_progress", "--incompatible_strict_action_env"])
+            .arg(format!("--remote_cache={}", base.replacen("http://", scheme, 1)));
+        if self.minimal {
+            command.arg("--remote_download_minimal");
+        }
+        command
+    }
+}
+
+impl Tool for Bazel {
+    const TASKS: usize = 2;
+
+    fn checkout(version: &str) -> Self {
+        let checkout = Checkout::new();
+        checkout.write("WORKSPACE", "workspace(name = 'w')\n");
+        checkout.write("src.txt", &format!("{version}\n"));
+        let bazel = Self { checkout, version: Version::V2, grpc: false, minimal: false };
+        bazel.write_rules("");
+        bazel
+    }
+
+    fn build(&self, base: &str) -> Run {
+        self.attempt(base)
+            .unwrap_or_else(|failed| panic!("Bazel ended with {:?}:\n{}", failed.code, failed.text))
+    }
+
+    /// Over gRPC, a cache that is not there ends its run.
+    fn attempt(&self, base: &str) -> Result<Run, Failed> {
+        let output = ended(&mut self.command(base))?;
+        let text = String::from_utf8_lossy(&output.stderr);
+        let count = |what: &str| {
+            let line = text.lines().find(|line| line.contains(" process")).unwrap_or_default();
+            let list = line.split_once(": ").map_or("", |(_, rest)| rest);
+            let list = list.split_once(':').map_or("", |(_, rest)| rest);
+            list.split(['.', ','])
+                .filter_map(|item| item.trim().split_once(' '))
+                .find(|(_, kind)| *kind == what)
+                .and_then(|(count, _)| count.parse().ok())
+                .unwrap_or(0)
+        };
+        let run = Run { remote: count("remote cache hit"), ran: count("local"), local: 0 };
+        Ok(Run { local: Self::TASKS - run.remote - run.ran, ..run })
+    }
+
+    fn wipe(&self) {
+        if self.base().exists() {
+            // Bazel makes its outputs read-only.
+            finish(self.checkout.command("chmod").args(["-R", "u+w"]).arg(self.base()));
+            self.checkout.forget(&self.base());
+        }
+    }
+
+    fn outputs(&self) -> Vec<String> {
+        let bin = self.base().join("execroot/w/bazel-out/k8-fastbuild/bin");
+        ["one.txt", "two.txt"]
+            .map(|name| {
+                fs::read_to_string(bin.join(name)).unwrap_or_else(|error| panic!("no output {name}: {error}"))
+            })
+            .into()
+    }
+}
