@@ -1,31 +1,18 @@
-//! The load that wrk can't make: PUTs under names that nobody has used, many names in turn, and a crowd that asks
-//! for one object at the same moment and notes when its first byte came.
-//!
-//! One thread, ready-made request bytes, no HTTP library: against the control it must be faster than what it
-//! measures (the driver prints the control's figure beside each of its own, so that one sees whether it was).
-//! Prints one line of JSON.
+//! HTTP/1.1: one request after the other on each connection.
 
-use std::cell::{Cell, RefCell};
-use std::io::{Error, ErrorKind, Result, Write};
+use std::io::{Error, ErrorKind, Result};
 use std::rc::Rc;
 use std::time::Instant;
 
 use bytes::{Buf, Bytes};
-use clap::{Parser, Subcommand};
+use clap::Subcommand;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-#[derive(Parser)]
-struct Args {
-    #[command(subcommand)]
-    work: Option<Work>,
-    /// What `cargo bench` says.
-    #[arg(long, hide = true)]
-    bench: bool,
-}
+use crate::tally::Tally;
 
 #[derive(Subcommand)]
-enum Work {
+pub(crate) enum Work {
     /// PUT `{path}{folder}/{name}` for the names `first` to `first + count - 1`, each with a body of its own; the folder
     /// is the name's low byte in hex, as caches lay out their files.
     Put {
@@ -54,7 +41,7 @@ enum Work {
 }
 
 #[derive(clap::Args, Clone)]
-struct Target {
+pub(crate) struct Target {
     #[arg(long)]
     port: u16,
     #[arg(long)]
@@ -71,24 +58,7 @@ struct Target {
     expect: Option<u64>,
 }
 
-/// What a run has seen, shared by the tasks of its connections.
-#[derive(Default)]
-struct Tally {
-    begun: Cell<u64>,
-    errors: Cell<u64>,
-    words: RefCell<Option<String>>,
-    took_us: RefCell<Vec<u32>>,
-    first_bytes_ns: RefCell<Vec<u64>>,
-}
-
-fn main() -> Result<()> {
-    // Without work nothing runs, so that a runner of all targets passes by.
-    let Some(work) = Args::parse().work else { return Ok(()) };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    tokio::task::LocalSet::new().block_on(&runtime, run(work))
-}
-
-async fn run(work: Work) -> Result<()> {
+pub(crate) async fn run(work: Work) -> Result<serde_json::Value> {
     let work = Rc::new(work);
     let tally = Rc::new(Tally::default());
     let target = work.target().clone();
@@ -106,20 +76,7 @@ async fn run(work: Work) -> Result<()> {
             tally.fail(error.to_string());
         }
     }
-    let seconds = begin.elapsed().as_secs_f64();
-    let mut took_us = tally.took_us.take();
-    took_us.sort_unstable();
-    let report = serde_json::json!({
-        "requests": took_us.len(),
-        "seconds": seconds,
-        "errors": tally.errors.get(),
-        "words": tally.words.take(),
-        "p50_us": percentile(&took_us, 0.50),
-        "p99_us": percentile(&took_us, 0.99),
-        "max_us": took_us.last(),
-        "first_bytes_ns": tally.first_bytes_ns.take(),
-    });
-    writeln!(std::io::stdout(), "{report}")
+    Ok(tally.report(begin))
 }
 
 /// Sends one request after the other on one connection until the run's number is used up.
@@ -129,22 +86,16 @@ async fn drive(mut stream: TcpStream, work: Rc<Work>, tally: Rc<Tally>) -> Resul
     let target = work.target();
     let body = Bytes::from(vec![b'x'; work.size()]);
     let mut buffer = vec![0; 256 * 1024];
-    for _ in 0.. {
-        let index = tally.begun.get();
-        if index >= work.count() {
-            break;
-        }
-        tally.begun.set(index + 1);
+    while let Some(index) = tally.next(work.count()) {
         let begin = Instant::now();
         let (start, body_at, rest) = work.request(index, &body);
         let written = if apart { body_at } else { 0 };
         stream.write_all(&start[..written]).await?;
         stream.write_all_buf(&mut Buf::chain(&start[written..], &rest[..])).await?;
         let answer = read_answer(&mut stream, &mut buffer).await?;
-        let micros = u32::try_from(begin.elapsed().as_micros()).unwrap_or(u32::MAX);
-        tally.took_us.borrow_mut().push(micros);
+        tally.took(begin);
         if let (Work::Crowd { .. }, Some(first_byte_ns)) = (&*work, answer.first_byte_ns) {
-            tally.first_bytes_ns.borrow_mut().push(first_byte_ns);
+            tally.first_byte(first_byte_ns);
         }
         if !target.status.contains(&answer.status) {
             tally.fail(format!("status {} to {}{index}", answer.status, target.path));
@@ -205,10 +156,6 @@ fn monotonic_ns() -> u64 {
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
-fn percentile(sorted: &[u32], part: f64) -> Option<u32> {
-    sorted.get(((sorted.len() as f64 * part) as usize).min(sorted.len().saturating_sub(1))).copied()
-}
-
 // === impl Work ===
 
 impl Work {
@@ -263,15 +210,5 @@ impl Work {
                 (format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").into_bytes(), 0, Bytes::new())
             }
         }
-    }
-}
-
-// === impl Tally ===
-
-impl Tally {
-    /// Counts an error and keeps the words of the first.
-    fn fail(&self, words: String) {
-        self.errors.set(self.errors.get() + 1);
-        self.words.borrow_mut().get_or_insert(words);
     }
 }
