@@ -15,6 +15,7 @@ mod product;
 mod proxy;
 mod reapi_door;
 mod reapi_faults;
+mod reapi_product;
 mod renewal;
 mod rights;
 mod routing;

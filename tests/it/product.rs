@@ -33,7 +33,22 @@ const DRAIN: Duration = Duration::from_secs(150);
 
 type CurrentCcache = Ccache<1, 0>;
 
-/// A checkout for each tool.
+/// What a machine's people build with: a checkout for each tool.
+pub(crate) trait Fleet {
+    /// Fresh checkouts whose sources say `version`.
+    fn of(version: &str) -> Self;
+
+    /// Builds with each tool; all of them must report what `expected` makes of their number of tasks.
+    fn build(&self, daemon: &Daemon, expected: fn(usize) -> Run, when: &str);
+
+    /// Throws away outputs and the tools' own caches.
+    fn wipe(&self);
+
+    /// What the tasks wrote.
+    fn outputs(&self) -> Vec<Vec<String>>;
+}
+
+/// The tools that speak HTTP.
 struct Checkouts {
     turbo: Turbo,
     moon: Moon,
@@ -44,7 +59,7 @@ struct Checkouts {
     rush: Rush,
 }
 
-impl Checkouts {
+impl Fleet for Checkouts {
     fn of(version: &str) -> Self {
         Self {
             turbo: Turbo::checkout(version),
@@ -57,14 +72,10 @@ impl Checkouts {
         }
     }
 
-    /// Builds with each tool; all of them must report what `expected` makes of their number of tasks.
     #[track_caller]
     fn build(&self, daemon: &Daemon, expected: fn(usize) -> Run, when: &str) {
         let url = daemon.url();
-        let check = |tool: &str, run: Run, tasks: usize| {
-            let slow = || daemon.access().into_iter().filter(|line| line.first_byte > Some(SLOW));
-            assert_eq!(run, expected(tasks), "{tool}, {when}; slow: {:#?}", slow().collect::<Vec<_>>());
-        };
+        let check = |tool: &str, run: Run, tasks: usize| check(daemon, tool, &run, &expected(tasks), when);
         check("turbo", self.turbo.build(&url), Turbo::TASKS);
         check("moon", self.moon.build(&url), Moon::TASKS);
         check("bazel", self.bazel.build(&url), Bazel::TASKS);
@@ -84,8 +95,8 @@ impl Checkouts {
         self.rush.wipe();
     }
 
-    fn outputs(&self) -> [Vec<String>; 7] {
-        [
+    fn outputs(&self) -> Vec<Vec<String>> {
+        vec![
             self.turbo.outputs(),
             self.moon.outputs(),
             self.bazel.outputs(),
@@ -97,22 +108,30 @@ impl Checkouts {
     }
 }
 
+/// Whether a build of `tool` did what it had to.
+#[track_caller]
+pub(crate) fn check(daemon: &Daemon, tool: &str, run: &Run, expected: &Run, when: &str) {
+    let slow = || daemon.access().into_iter().filter(|line| line.first_byte > Some(SLOW));
+    assert_eq!(run, expected, "{tool}, {when}; slow: {:#?}", slow().collect::<Vec<_>>());
+}
+
 #[test]
 fn two_machines_and_an_s3_that_goes_away() {
-    two_machines_and_a_bucket_that_goes_away(Kind::S3);
+    two_machines_and_a_bucket_that_goes_away::<Checkouts>(Kind::S3);
 }
 
 #[test]
 fn two_machines_and_an_azure_that_goes_away() {
-    two_machines_and_a_bucket_that_goes_away(Kind::Azure);
+    two_machines_and_a_bucket_that_goes_away::<Checkouts>(Kind::Azure);
 }
 
 #[test]
 fn two_machines_and_a_google_that_goes_away() {
-    two_machines_and_a_bucket_that_goes_away(Kind::Google);
+    two_machines_and_a_bucket_that_goes_away::<Checkouts>(Kind::Google);
 }
 
-fn two_machines_and_a_bucket_that_goes_away(kind: Kind) {
+/// The whole story, with the tools of one fleet.
+pub(crate) fn two_machines_and_a_bucket_that_goes_away<F: Fleet>(kind: Kind) {
     let keys = kind.keys("one");
     let bucket = Bucket::start(kind, &[&keys]);
     let (desk_way, laptop_way) = (FaultProxy::to(bucket.addr()), FaultProxy::to(bucket.addr()));
@@ -121,12 +140,12 @@ fn two_machines_and_a_bucket_that_goes_away(kind: Kind) {
     let (desk, laptop) = (machine(&desk_way), machine(&laptop_way));
 
     // Desk builds, and its queue drains.
-    let on_desk = Checkouts::of("v1");
+    let on_desk = F::of("v1");
     on_desk.build(&desk, Run::all_ran, "first build ever");
     desk.flush();
 
     // Laptop builds the same: every task a remote hit, with desk's very bytes.
-    let on_laptop = Checkouts::of("v1");
+    let on_laptop = F::of("v1");
     on_laptop.build(&laptop, Run::all_remote, "what desk has built");
     assert_eq!(on_laptop.outputs(), on_desk.outputs());
     laptop.flush();
@@ -136,7 +155,7 @@ fn two_machines_and_a_bucket_that_goes_away(kind: Kind) {
     laptop_way.set(Fault::Refuse);
     on_laptop.wipe();
     on_laptop.build(&laptop, Run::all_remote, "the bucket is away, the disk is not");
-    let second = Checkouts::of("v2");
+    let second = F::of("v2");
     second.build(&laptop, Run::all_ran, "new sources, no bucket");
     assert!(laptop.queued() > 0, "what was built waits");
     second.wipe();
@@ -144,7 +163,7 @@ fn two_machines_and_a_bucket_that_goes_away(kind: Kind) {
 
     // It comes back in the worst form: connections are taken and nothing is answered, so that they can be counted.
     laptop_way.set(Fault::Silent);
-    let third = Checkouts::of("v3");
+    let third = F::of("v3");
     third.build(&laptop, Run::all_ran, "new sources, a silent bucket");
     laptop.until_upstream("read", &["down"]);
     laptop.until_upstream("write", &["down"]);
@@ -175,7 +194,7 @@ fn two_machines_and_a_bucket_that_goes_away(kind: Kind) {
     until("the queue drains by itself", DRAIN, || laptop.queued() == 0);
     desk.until_upstream("read", &["up"]);
     for (version, built) in [("v2", &second), ("v3", &third)] {
-        let on_desk = Checkouts::of(version);
+        let on_desk = F::of(version);
         on_desk.build(&desk, Run::all_remote, "what laptop has built");
         assert_eq!(on_desk.outputs(), built.outputs());
     }
