@@ -3,12 +3,14 @@
 use crate::support::daemon::Daemon;
 use crate::support::free_addr;
 use crate::support::setup::Setup;
+use crate::support::tools::bazel::Bazel;
 use crate::support::tools::ccache::Ccache;
 use crate::support::tools::gradle::Gradle;
 use crate::support::tools::maven::Maven;
+use crate::support::tools::moon::Moon;
 use crate::support::tools::nx::Nx;
 use crate::support::tools::rush::Rush;
-use crate::support::tools::{Bazel, Moon, Run, Tool, Turbo};
+use crate::support::tools::{Run, Tool, Turbo};
 use crate::support::weed;
 
 /// Builds cold, forgets, builds warm: every task exactly once, then every task from the cache.

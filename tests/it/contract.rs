@@ -7,17 +7,19 @@
 //!
 //! What is answered at the level of requests is in `faults`, `disk`, `bounds` and `bad_input`; here is what comes of it.
 
-mod situations;
+pub(crate) mod situations;
 
 use std::time::Duration;
 
 use self::situations::{Scene, Seeds, Situation};
+use crate::support::tools::bazel::Bazel;
 use crate::support::tools::ccache::Ccache;
 use crate::support::tools::gradle::Gradle;
 use crate::support::tools::maven::Maven;
+use crate::support::tools::moon::Moon;
 use crate::support::tools::nx::Nx;
 use crate::support::tools::rush::Rush;
-use crate::support::tools::{Bazel, Moon, Run, Tool, Turbo};
+use crate::support::tools::{Run, Tool, Turbo};
 
 /// Whether Larder does what a line of the contract's table of statuses is about.
 #[derive(Debug)]

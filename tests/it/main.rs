@@ -13,6 +13,8 @@ mod golden;
 mod neighbours;
 mod product;
 mod proxy;
+mod reapi;
+mod reapi_clients;
 mod reapi_door;
 mod reapi_faults;
 mod reapi_product;

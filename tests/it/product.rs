@@ -14,11 +14,13 @@ use crate::support::fault::Fault;
 use crate::support::proxy::FaultProxy;
 use crate::support::routes::{Entry, Route};
 use crate::support::setup::Setup;
+use crate::support::tools::bazel::Bazel;
 use crate::support::tools::ccache::Ccache;
 use crate::support::tools::gradle::Gradle;
+use crate::support::tools::moon::Moon;
 use crate::support::tools::nx::Nx;
 use crate::support::tools::rush::Rush;
-use crate::support::tools::{Bazel, Moon, Run, Tool, Turbo};
+use crate::support::tools::{Run, Tool, Turbo};
 use crate::support::weed::{self, Keys, Weed};
 use crate::support::{Rng, until};
 

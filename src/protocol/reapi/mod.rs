@@ -225,7 +225,7 @@ impl Core {
         self.places.scope(instance).map_err(|error| {
             Status::invalid_argument(format!(
                 "instance name `{}`: {}",
-                instance.escape_debug(),
+                resource::shown(instance),
                 error.message()
             ))
         })

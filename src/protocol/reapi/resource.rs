@@ -133,7 +133,7 @@ fn unwritable(name: &str) -> Status {
 }
 
 /// Names come from anybody: as much of one as helps, without what terminals obey.
-fn shown(name: &str) -> String {
+pub(crate) fn shown(name: &str) -> String {
     name.chars().take(200).flat_map(char::escape_debug).collect()
 }
 

@@ -23,6 +23,7 @@ mod service;
 mod tokens;
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -123,7 +124,7 @@ impl Objects {
 
     async fn read(&self, name: &str, options: &GetOptions) -> Result<Got, Fault> {
         let wanted = object_store::GetOptions {
-            range: options.range.clone().map(GetRange::Bounded),
+            range: options.range.clone().map(asked_range),
             if_match: options.if_match.as_deref().map(quoted),
             if_none_match: options.if_none_match.as_deref().map(quoted),
             ..object_store::GetOptions::default()
@@ -322,6 +323,11 @@ async fn in_time<T>(deadline: Duration, doing: &str, call: impl Future<Output = 
         let words = format!("no answer to {doing} within {} s", deadline.as_secs());
         Fault::state(Signal::Deadline, words)
     })
+}
+
+/// To the end is said without a number: stores refuse those that no object has.
+fn asked_range(range: Range<u64>) -> GetRange {
+    if range.end > i64::MAX as u64 { GetRange::Offset(range.start) } else { GetRange::Bounded(range) }
 }
 
 fn begins_behind(options: &GetOptions, len: Option<u64>) -> bool {

@@ -11,7 +11,7 @@ use crate::support::wire::Head;
 
 /// What Larder, its disk or its upstream is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Situation {
+pub(crate) enum Situation {
     /// Nobody has the entry: the upstream is there, and empty for this client.
     Absent,
     /// Nobody listens.
@@ -39,15 +39,15 @@ pub(super) enum Situation {
 }
 
 /// A bucket in which every client's entries for `sources` lie.
-pub(super) struct Seeds {
+pub(crate) struct Seeds {
     weed: Weed,
     keys: Keys,
     /// The version of the checkouts: long, so that bodies are longer than what is read of them at once.
-    pub(super) sources: String,
+    pub(crate) sources: String,
 }
 
 /// A situation that has begun.
-pub(super) struct Scene {
+pub(crate) struct Scene {
     situation: Situation,
     daemon: Option<Daemon>,
     _way: FaultProxy,
@@ -68,7 +68,7 @@ const MIDWAY: u64 = 100_000;
 
 impl Seeds {
     /// An empty bucket, and what is to be built.
-    pub(super) fn plant() -> Self {
+    pub(crate) fn plant() -> Self {
         let keys = Keys::new("one");
         let weed = Weed::start(&[&keys]);
         let sources = Rng::new(71).bytes(SOURCE_BYTES).iter().map(|byte| format!("{byte:02x}")).collect();
@@ -80,7 +80,7 @@ impl Seeds {
 
 impl Situation {
     /// Brings a daemon into it.
-    pub(super) fn begin(self, seeds: &Seeds) -> Scene {
+    pub(crate) fn begin(self, seeds: &Seeds) -> Scene {
         let way = FaultProxy::to(seeds.weed.addr());
         let upstream = weed::url(way.addr(), "");
         let setup = Setup::new().keys(&seeds.keys);
@@ -140,20 +140,20 @@ impl Situation {
 // === impl Scene ===
 
 impl Scene {
-    pub(super) fn situation(&self) -> Situation {
+    pub(crate) fn situation(&self) -> Situation {
         self.situation
     }
 
-    pub(super) fn url(&self) -> &str {
+    pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
-    pub(super) fn daemon(&self) -> Option<&Daemon> {
+    pub(crate) fn daemon(&self) -> Option<&Daemon> {
         self.daemon.as_ref()
     }
 
     /// After the first run, before the second.
-    pub(super) fn go_on(self) -> Self {
+    pub(crate) fn go_on(self) -> Self {
         let daemon = match (self.situation, self.daemon) {
             (Situation::DamagedAtRest, Some(daemon)) => {
                 let setup = daemon.kill();
@@ -166,7 +166,7 @@ impl Scene {
     }
 
     /// Waits until what was put is upstream.
-    pub(super) fn flush(&self) {
+    pub(crate) fn flush(&self) {
         self.daemon.iter().for_each(Daemon::flush);
     }
 }

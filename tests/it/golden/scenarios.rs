@@ -4,12 +4,14 @@ use std::net::SocketAddr;
 
 use super::exchange::{Connection, RawHead};
 use super::transcript::Bodies;
+use crate::support::tools::bazel::Bazel;
 use crate::support::tools::ccache::Ccache;
 use crate::support::tools::gradle::Gradle;
 use crate::support::tools::maven::Maven;
+use crate::support::tools::moon::Moon;
 use crate::support::tools::nx::Nx;
 use crate::support::tools::rush::Rush;
-use crate::support::tools::{Bazel, Moon, Run, Tool, Turbo};
+use crate::support::tools::{Run, Tool, Turbo};
 use crate::support::wire::Addr;
 
 /// One transcript.

@@ -24,9 +24,6 @@ use tempfile::TempDir;
 
 use super::tool;
 
-pub(crate) use bazel::Bazel;
-pub(crate) use moon::Moon;
-
 /// What one run of a tool did.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Run {
@@ -65,6 +62,11 @@ pub(crate) trait Tool {
     /// The same where the tool may end otherwise than with 0.
     fn attempt(&self, base: &str) -> Result<Run, Failed> {
         Ok(self.build(base))
+    }
+
+    /// What the last run that ended well printed, for tools of which a test asks it.
+    fn said(&self) -> String {
+        String::new()
     }
 
     /// Throws away outputs and what the tool itself caches, as a fresh machine would have it.
@@ -170,8 +172,12 @@ fn ended(command: &mut Command) -> Result<Output, Failed> {
     if output.status.success() {
         return Ok(output);
     }
-    let text = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text).into_owned());
-    Err(Failed { code: output.status.code(), text: text.concat() })
+    Err(Failed { code: output.status.code(), text: text_of(&output) })
+}
+
+/// All that a tool printed.
+fn text_of(output: &Output) -> String {
+    [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text).into_owned()).concat()
 }
 
 fn parse(path: &Path) -> Value {

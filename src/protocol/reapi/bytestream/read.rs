@@ -54,6 +54,8 @@ impl Core {
         limit: u64,
     ) -> Result<Answer, Status> {
         let range = match limit {
+            // All of it can be checked as it passes, on whatever way it comes.
+            _ if offset == 0 && (limit == 0 || limit >= blob.size) => ByteRange::Full,
             0 => ByteRange::From(offset),
             limit => ByteRange::Span(offset, offset.saturating_add(limit - 1)),
         };
@@ -68,7 +70,7 @@ impl Core {
                 self.stats.hit(Tier::Memory);
                 return Ok(self.whole(data, Tier::Memory));
             }
-            let hit = self.found(scope, blob, 0, ByteRange::From(0)).await?;
+            let hit = self.found(scope, blob, 0, ByteRange::Full).await?;
             let from = hit.from;
             let data = hit.body.collect(blob.size).await.map_err(|error| broken(&error))?;
             if let Some(compressed) = self.compressed(scope, blob, &data).await {
@@ -79,7 +81,8 @@ impl Core {
                 Some(Framer::new(blob.size)),
             ));
         }
-        let hit = self.found(scope, blob, offset, ByteRange::From(offset)).await?;
+        let range = if offset == 0 { ByteRange::Full } else { ByteRange::From(offset) };
+        let hit = self.found(scope, blob, offset, range).await?;
         Ok(answer(hit, Some(Framer::new(blob.size - offset))))
     }
 
@@ -94,7 +97,7 @@ impl Core {
             Hit { meta, range: offset..offset, body: Body::empty(), from }
         } else {
             let hit = match cache.get_now(scope, &key) {
-                Some(hit) if range == ByteRange::From(0) => Some(hit),
+                Some(hit) if range == ByteRange::Full => Some(hit),
                 _ => cache.get(scope, &key, range).await.ok().flatten(),
             };
             hit.ok_or_else(absent)?

@@ -48,8 +48,16 @@ pub(crate) fn refusal(status: StatusCode, words: impl Into<String>) -> Answer {
     failed(&Status::new(code, words))
 }
 
+/// No more words than this are sent: clients cap the headers that they take, and words can quote what a client sent.
+const WORDS_BYTES_MAX: usize = 1 << 10;
+
 /// Writes a status where the end of a call is told.
 fn add(status: &Status, headers: &mut HeaderMap) {
+    let words = status.message();
+    if words.len() > WORDS_BYTES_MAX + "…".len() {
+        let short = &words[..words.floor_char_boundary(WORDS_BYTES_MAX)];
+        return add(&Status::new(status.code(), format!("{short}…")), headers);
+    }
     if status.add_header(headers).is_err() {
         // Words that no header can carry, which `Status` encodes: none are known. The code alone is what counts.
         headers.insert(Status::GRPC_STATUS, HeaderValue::from(status.code() as i32));

@@ -1,10 +1,11 @@
 //! Bazel in two versions, over HTTP and over gRPC.
 
+use std::cell::RefCell;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{Checkout, Failed, Run, Tool, ended, finish, tool};
+use super::{Checkout, Failed, Run, Tool, ended, finish, text_of, tool};
 
 /// A Bazel workspace with two rules, the second reading the first.
 pub(crate) struct Bazel {
@@ -12,6 +13,7 @@ pub(crate) struct Bazel {
     version: Version,
     grpc: bool,
     minimal: bool,
+    said: RefCell<String>,
 }
 
 /// Which Bazel.
@@ -95,7 +97,8 @@ impl Tool for Bazel {
         let checkout = Checkout::new();
         checkout.write("WORKSPACE", "workspace(name = 'w')\n");
         checkout.write("src.txt", &format!("{version}\n"));
-        let bazel = Self { checkout, version: Version::V2, grpc: false, minimal: false };
+        let bazel =
+            Self { checkout, version: Version::V2, grpc: false, minimal: false, said: RefCell::default() };
         bazel.write_rules("");
         bazel
     }
@@ -108,7 +111,8 @@ impl Tool for Bazel {
     /// Over gRPC, a cache that is not there ends its run.
     fn attempt(&self, base: &str) -> Result<Run, Failed> {
         let output = ended(&mut self.command(base))?;
-        let text = String::from_utf8_lossy(&output.stderr);
+        self.said.replace(text_of(&output));
+        let text = self.said.borrow();
         let count = |what: &str| {
             let line = text.lines().find(|line| line.contains(" process")).unwrap_or_default();
             let list = line.split_once(": ").map_or("", |(_, rest)| rest);
@@ -121,6 +125,10 @@ impl Tool for Bazel {
         };
         let run = Run { remote: count("remote cache hit"), ran: count("local"), local: 0 };
         Ok(Run { local: Self::TASKS - run.remote - run.ran, ..run })
+    }
+
+    fn said(&self) -> String {
+        self.said.borrow().clone()
     }
 
     fn wipe(&self) {

@@ -7,6 +7,7 @@ use tempfile::TempDir;
 
 use super::tool;
 use crate::support::process::Process;
+use crate::support::wire::Addr;
 use crate::support::{PATIENCE, free_addr, until};
 
 /// A running casd with an empty cache of its own.
@@ -38,9 +39,9 @@ impl Casd {
         Self { addr, process, _folder: folder }
     }
 
-    /// Where it is reached, in the form that [`super::reapi::play`] takes.
-    pub(crate) fn address(&self) -> String {
-        self.addr.to_string()
+    /// Where it is reached.
+    pub(crate) fn addr(&self) -> Addr {
+        Addr::Tcp(self.addr)
     }
 
     /// All it said so far.

@@ -1,10 +1,11 @@
 //! moon, over HTTP and over gRPC: the same checkout can be built over either, for moon's task hashes know nothing of
 //! how the cache is reached.
 
+use std::cell::RefCell;
 use std::fs;
 use std::path::Path;
 
-use super::{BUILD, Checkout, Run, Tool, finish, parse, tool};
+use super::{BUILD, Checkout, Run, Tool, finish, parse, text_of, tool};
 use crate::support::sha256;
 
 /// A moon workspace with two tasks.
@@ -12,6 +13,7 @@ pub(crate) struct Moon {
     checkout: Checkout,
     api: Api,
     zstd: bool,
+    said: RefCell<String>,
 }
 
 /// How moon speaks to a cache.
@@ -42,6 +44,12 @@ impl Moon {
         Self { api: Api::Grpc, ..self }
     }
 
+    /// From here on to the host and port of the daemon over HTTP, as it begins.
+    #[must_use]
+    pub(crate) fn http(self) -> Self {
+        Self { api: Api::Http, ..self }
+    }
+
     /// From here on with compression, which moon has over gRPC only.
     #[must_use]
     pub(crate) fn zstd(self) -> Self {
@@ -66,7 +74,7 @@ impl Tool for Moon {
         checkout.write("app/build.sh", BUILD);
         checkout.write(".gitignore", ".moon/cache\none\ntwo\n");
         checkout.commit();
-        Self { checkout, api: Api::Http, zstd: false }
+        Self { checkout, api: Api::Http, zstd: false, said: RefCell::default() }
     }
 
     fn build(&self, base: &str) -> Run {
@@ -76,7 +84,7 @@ impl Tool for Moon {
             Api::Http => (base.to_owned(), "http"),
             Api::Grpc => (base.replacen("http://", "grpc://", 1), "grpc"),
         };
-        finish(
+        let output = finish(
             self.checkout
                 .command(tool("moon"))
                 .args(["run", "app:one", "app:two"])
@@ -84,6 +92,7 @@ impl Tool for Moon {
                 .env("MOON_REMOTE_API", api)
                 .env("MOON_REMOTE_CACHE_COMPRESSION", if self.zstd { "zstd" } else { "none" }),
         );
+        self.said.replace(text_of(&output));
         let mut run = Run { remote: 0, ran: 0, local: 0 };
         let report = parse(&report);
         let tasks = report["actions"].as_array().expect("a report lists its actions").iter();
@@ -103,6 +112,10 @@ impl Tool for Moon {
         for path in [".moon/cache", "app/one", "app/two"] {
             self.checkout.forget(&self.checkout.root().join(path));
         }
+    }
+
+    fn said(&self) -> String {
+        self.said.borrow().clone()
     }
 
     /// What is too big to be compared by eye is compared by its hash.

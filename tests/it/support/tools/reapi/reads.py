@@ -47,11 +47,11 @@ def reads_of_what_is_not_there(client):
 def reads_with_zstd(client):
     """The offset is one of the blob, not of its compressed form; a limit is not allowed."""
     noise, name = stored(client)
-    words = b"the same words, again and again. " * 200_000
+    words = b"the same words, again and again. " * 20_000
     client.write(pieces(client.write_name(sha256(words)), words))
     for data in (noise, words):
         name = client.read_name(sha256(data), "zstd")
-        for offset in (0, 1, 3 * MIB, len(data) - 1):
+        for offset in (0, 1, len(data) // 2, len(data) - 1):
             got = expect.works(f"offset {offset}", lambda: client.read(name, offset))
             expect.same(f"offset {offset}", unpack(got), data[offset:])
         at_end = expect.works("at the end", lambda: client.read(name, len(data)))
@@ -59,7 +59,7 @@ def reads_with_zstd(client):
         expect.refused("after the end", OUT_OF_RANGE, lambda: client.read(name, len(data) + 1))
         expect.refused("a negative offset", INVALID_ARGUMENT, lambda: client.read(name, -1))
         expect.refused("a limit", INVALID_ARGUMENT, lambda: client.read(name, 0, 10))
-    expect.true(len(client.read(client.read_name(sha256(words), "zstd"))) < MIB, "words were not compressed")
+    expect.true(len(client.read(client.read_name(sha256(words), "zstd"))) < 100_000, "words were not compressed")
 
 
 def unpack(data):
