@@ -6,6 +6,7 @@
 
 mod access;
 mod admin;
+mod authority;
 mod clocks;
 mod connection;
 mod dispatch;

@@ -13,6 +13,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use super::authority::Authority;
 use super::clocks::{Activity, Order};
 
 /// A connected socket.
@@ -31,6 +32,8 @@ pub(super) struct Wire {
     activity: Arc<Activity>,
     /// Read from the socket, not yet by the reader above.
     ahead: Vec<u8>,
+    /// HTTP/2 over a unix socket.
+    authority: Option<Authority>,
 }
 
 /// What the first bytes are.
@@ -50,7 +53,7 @@ const FIRST_READ_BYTES: usize = 2048;
 
 impl Wire {
     pub(super) fn new(socket: Socket, activity: Arc<Activity>) -> Self {
-        Self { socket, activity, ahead: Vec::new() }
+        Self { socket, activity, ahead: Vec::new(), authority: None }
     }
 
     /// Waits for enough bytes to tell the version; they are read again by the reader above.
@@ -80,6 +83,7 @@ impl Wire {
                 return Poll::Ready(Some(Version::Http1));
             }
             if told == PREFACE.len() {
+                self.authority = matches!(self.socket, Socket::Unix(_)).then(Authority::new);
                 return Poll::Ready(Some(Version::Http2));
             }
         }
@@ -90,6 +94,28 @@ impl Wire {
             Socket::Tcp(stream, ..) => Pin::new(stream).poll_read(cx, buffer),
             Socket::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
         }
+    }
+
+    /// What was read already, then what the socket has.
+    fn poll_ahead(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.ahead.is_empty() {
+            let taken = self.ahead.len().min(buffer.remaining());
+            buffer.put_slice(&self.ahead[..taken]);
+            self.ahead.drain(..taken);
+            if self.ahead.is_empty() {
+                self.ahead = Vec::new(); // an idle connection holds no buffer of ours
+            }
+            return Poll::Ready(Ok(()));
+        }
+        if self.activity.uploading() {
+            self.quickack();
+        }
+        let before = buffer.filled().len();
+        let read = self.poll_socket(cx, buffer);
+        if buffer.filled().len() > before {
+            self.activity.read();
+        }
+        read
     }
 
     fn quickack(&self) {
@@ -114,22 +140,10 @@ impl AsyncRead for Wire {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if !self.ahead.is_empty() {
-            let taken = self.ahead.len().min(buffer.remaining());
-            buffer.put_slice(&self.ahead[..taken]);
-            self.ahead.drain(..taken);
-            if self.ahead.is_empty() {
-                self.ahead = Vec::new(); // an idle connection holds no buffer of ours
-            }
-            return Poll::Ready(Ok(()));
-        }
-        if self.activity.uploading() {
-            self.quickack();
-        }
         let before = buffer.filled().len();
-        let read = self.poll_socket(cx, buffer);
-        if buffer.filled().len() > before {
-            self.activity.read();
+        let read = self.poll_ahead(cx, buffer);
+        if let Some(authority) = &mut self.authority {
+            authority.mend(&mut buffer.filled_mut()[before..]);
         }
         read
     }
