@@ -19,11 +19,13 @@ const LAYERS: [(&[&str], Siblings); 6] = [
 const PROTOCOL_SHARED: [&str; 3] = ["http", "reapi", "testing"];
 
 /// Each dependency, and the only places that may name it.
-const HOMES: [(&str, &[&str]); 12] = [
+const HOMES: [(&str, &[&str]); 14] = [
     ("quick_cache", &["memory.rs"]),
     ("object_store", &["upstream/object", "upstream/credentials"]),
     ("prost", &["links", "protocol/reapi"]),
     ("bazel_remote_apis", &["protocol/reapi"]),
+    ("tonic", &["protocol/reapi"]),
+    ("zstd_safe", &["protocol/reapi/zstd.rs"]),
     ("hyper", &["server/", "protocol/", "cli/client.rs", "upstream/http"]),
     ("hyper_util", &["server/", "cli/client.rs", "upstream/http"]),
     ("listenfd", &["server/listen.rs"]),
