@@ -1,5 +1,6 @@
 //! The command line. What it prints goes through handles: a closed pipe is an answer, not a panic.
 
+mod bazelrc;
 mod client;
 mod queue;
 
@@ -31,6 +32,8 @@ enum Command {
     /// Print what an editor, or a new configuration, begins from
     #[command(subcommand)]
     Config(Print),
+    /// Print the lines of a .bazelrc that make this daemon Bazel's cache
+    Bazelrc(bazelrc::BazelrcFlags),
     /// List what waits to go upstream
     Queue(queue::QueueFlags),
     /// Wait until nothing waits to go upstream
@@ -71,6 +74,7 @@ pub fn run() -> ExitCode {
         },
         Command::Config(Print::Schema) => print(&format!("{:#}\n", config::schema())),
         Command::Config(Print::Example) => print(&config::example()),
+        Command::Bazelrc(flags) => bazelrc::bazelrc(&flags, &environment),
         Command::Queue(flags) => wait_for(queue::queue(flags, &environment)),
         Command::Flush(flags) => wait_for(queue::flush(flags, &environment)),
     }

@@ -84,7 +84,7 @@ async fn serve(config: Config, descriptors: u64) -> Result<()> {
 }
 
 /// Loopback of both families. Machines without IPv6 do without the second.
-fn default_endpoints() -> [Wanted; 2] {
+pub fn default_endpoints() -> [Wanted; 2] {
     let tcp =
         |address: SocketAddr, optional| Wanted { endpoint: Endpoint::Tcp(address), optional, only: None };
     [tcp((Ipv4Addr::LOCALHOST, PORT).into(), false), tcp((Ipv6Addr::LOCALHOST, PORT).into(), true)]

@@ -81,6 +81,32 @@ fn bazel_over_http_and_over_grpc_share_what_they_built() {
     }
 }
 
+/// What `larder bazelrc` prints is all that a workspace needs: to hit, and to build without a daemon.
+#[test]
+fn bazel_does_with_the_lines_that_are_printed() {
+    for (version, arguments) in [
+        (Version::V2, &["--bazel", "2.1.0"][..]),
+        (Version::V4, &["--bazel", "4.2.3"]),
+        (Version::V4, &["--bazel", "4.2.3", "--instance", "team/web", "--minimal"]),
+        // Debian's build of 4.2.3 ends with 37 over any unix socket.
+        (Version::V2, &["--bazel", "2.1.0", "--unix"]),
+    ] {
+        let daemon = Setup::new().start();
+        let listens = daemon.url().replace("http://", "");
+        let printed = daemon.cli(&[&["bazelrc", "--listen", &listens], arguments].concat());
+        assert!(printed.status.success(), "{printed:?}");
+        let lines = String::from_utf8(printed.stdout).expect("text");
+        let bazel = Bazel::checkout("v1").by(version).told(&lines);
+        let what = format!("{version:?} {arguments:?}");
+        assert_eq!(bazel.build("-"), Run::all_ran(Bazel::TASKS), "{what}, cold: {}", bazel.said());
+        bazel.wipe();
+        assert_eq!(bazel.build("-"), Run::all_remote(Bazel::TASKS), "{what}, warm: {}", bazel.said());
+        daemon.kill();
+        bazel.wipe();
+        assert_eq!(bazel.build("-"), Run::all_ran(Bazel::TASKS), "{what}, alone: {}", bazel.said());
+    }
+}
+
 /// Nothing is downloaded, until the second rule changes and has to read what the first one wrote.
 #[test]
 fn bazel_builds_without_the_bytes() {

@@ -13,6 +13,8 @@ pub(crate) struct Bazel {
     version: Version,
     grpc: bool,
     minimal: bool,
+    /// Where its cache is, the workspace's `.bazelrc` says.
+    told: bool,
     said: RefCell<String>,
 }
 
@@ -44,6 +46,13 @@ impl Bazel {
     #[must_use]
     pub(crate) fn minimal(self) -> Self {
         Self { minimal: true, ..self }
+    }
+
+    /// From here on its cache is what these lines say.
+    #[must_use]
+    pub(crate) fn told(self, bazelrc: &str) -> Self {
+        self.checkout.write(".bazelrc", bazelrc);
+        Self { told: true, ..self }
     }
 
     /// Changes the second rule, so that it has to run; what the first one wrote is as it was.
@@ -81,8 +90,10 @@ impl Bazel {
         command
             .arg(format!("--output_base={}", self.base().display()))
             .args(["build", "//:two", "--spawn_strategy=local", "--color=no", "--curses=no"])
-            .args(["--noshow_progress", "--incompatible_strict_action_env"])
-            .arg(format!("--remote_cache={}", base.replacen("http://", scheme, 1)));
+            .args(["--noshow_progress", "--incompatible_strict_action_env"]);
+        if !self.told {
+            command.arg(format!("--remote_cache={}", base.replacen("http://", scheme, 1)));
+        }
         if self.minimal {
             command.arg("--remote_download_minimal");
         }
@@ -97,8 +108,14 @@ impl Tool for Bazel {
         let checkout = Checkout::new();
         checkout.write("WORKSPACE", "workspace(name = 'w')\n");
         checkout.write("src.txt", &format!("{version}\n"));
-        let bazel =
-            Self { checkout, version: Version::V2, grpc: false, minimal: false, said: RefCell::default() };
+        let bazel = Self {
+            checkout,
+            version: Version::V2,
+            grpc: false,
+            minimal: false,
+            told: false,
+            said: RefCell::default(),
+        };
         bazel.write_rules("");
         bazel
     }
