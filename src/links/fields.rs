@@ -55,7 +55,8 @@ impl<'a> Fields<'a> {
         self.0.len()
     }
 
-    fn varint(&mut self) -> Parsed<u64> {
+    /// The next number of a packed list; also what fields are made of.
+    pub(crate) fn varint(&mut self) -> Parsed<u64> {
         let mut value = 0;
         for shift in 0..10 {
             let (&byte, rest) = self.0.split_first().ok_or(Malformed)?;

@@ -4,6 +4,8 @@
 //! files inlined) is put in on the way out, field by field and without decoding it. Every answer has
 //! `execution_metadata`: without one Buck2 fails.
 
+use std::collections::HashSet;
+
 use bazel_remote_apis::build::bazel::remote::execution::v2 as wire;
 use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
@@ -103,34 +105,11 @@ impl Core {
     ) -> Result<Vec<Bytes>, Status> {
         let mut room = INLINED_BYTES_MAX.saturating_sub(result.len() as u64);
         let parts = Parts::of(scope.policy.digest, &result, wishes).map_err(|Malformed| garbage())?;
-        let mut pieces = Vec::new();
-        let mut kept = 0;
-        for (at, end, file) in parts.files {
-            let Some(contents) = self.inline(scope, &file, &mut room, deadline).await else { continue };
-            // The same field with its contents added at its end.
-            let mut head = BytesMut::with_capacity(16);
-            let part = at.1..end;
-            let contents_head = {
-                let mut head = BytesMut::with_capacity(8);
-                put_bytes_head(&mut head, 5, contents.len());
-                head
-            };
-            put_bytes_head(&mut head, 2, part.len() + contents_head.len() + contents.len());
-            pieces.extend([result.slice(kept..at.0), head.freeze(), result.slice(part)]);
-            pieces.extend([contents_head.freeze(), contents]);
-            kept = end;
+        let mut found = Vec::new();
+        for blob in parts.blobs() {
+            found.push(self.inline(scope, blob, &mut room, deadline).await);
         }
-        pieces.push(result.slice(kept..));
-        for (number, blob) in parts.streams {
-            let Some(bytes) = self.inline(scope, &blob, &mut room, deadline).await else { continue };
-            let mut head = BytesMut::with_capacity(8);
-            put_bytes_head(&mut head, number, bytes.len());
-            pieces.extend([head.freeze(), bytes]);
-        }
-        if !parts.has_metadata {
-            pieces.push(Bytes::from_static(NO_METADATA));
-        }
-        Ok(pieces)
+        Ok(parts.put_in(&result, found))
     }
 
     /// The bytes of something to be inlined: a hint, which nothing fails over.
@@ -143,14 +122,15 @@ impl Core {
 }
 
 /// What is to be inlined.
-struct Wishes<'a> {
-    stdout: bool,
-    stderr: bool,
-    files: &'a [String],
+pub(super) struct Wishes<'a> {
+    pub(super) stdout: bool,
+    pub(super) stderr: bool,
+    /// By their paths. A set: results have many files, and requests may have many wishes.
+    pub(super) files: HashSet<&'a str>,
 }
 
 /// What a result has of it.
-struct Parts {
+pub(super) struct Parts {
     /// Where each file begins, tag and bytes, and where it ends.
     files: Vec<((usize, usize), usize, Blob)>,
     /// What becomes which field.
@@ -161,15 +141,15 @@ struct Parts {
 impl<'a> Wishes<'a> {
     fn of(request: &'a wire::GetActionResultRequest) -> Option<Self> {
         let (stdout, stderr) = (request.inline_stdout, request.inline_stderr);
-        let files = request.inline_output_files.as_slice();
+        let files: HashSet<_> = request.inline_output_files.iter().map(String::as_str).collect();
         (stdout || stderr || !files.is_empty()).then_some(Self { stdout, stderr, files })
     }
 }
 
 impl Parts {
-    fn of(function: Function, result: &Bytes, wishes: &Wishes<'_>) -> Result<Self, Malformed> {
+    pub(super) fn of(function: Function, result: &Bytes, wishes: &Wishes<'_>) -> Result<Self, Malformed> {
         let mut parts = Self { files: Vec::new(), streams: Vec::new(), has_metadata: false };
-        let (mut stdout, mut stderr) = (wishes.stdout, wishes.stderr);
+        let (mut has_stdout, mut has_stderr) = (false, false);
         let mut found = [None, None];
         let mut fields = Fields::of(result)?;
         let mut at = 0;
@@ -177,12 +157,12 @@ impl Parts {
             let end = result.len() - fields.len();
             match (number, &value) {
                 (2, Value::Bytes(file)) if !wishes.files.is_empty() => {
-                    if let Some(blob) = wished(function, file, wishes.files)? {
+                    if let Some(blob) = wished(function, file, &wishes.files)? {
                         parts.files.push(((at, end - file.len()), end, blob));
                     }
                 }
-                (5, Value::Bytes(raw)) => stdout &= raw.is_empty(),
-                (7, Value::Bytes(raw)) => stderr &= raw.is_empty(),
+                (5, Value::Bytes(raw)) => has_stdout = !raw.is_empty(),
+                (7, Value::Bytes(raw)) => has_stderr = !raw.is_empty(),
                 (6, Value::Bytes(digest)) => found[0] = blob(function, digest)?,
                 (8, Value::Bytes(digest)) => found[1] = blob(function, digest)?,
                 (9, _) => parts.has_metadata = true,
@@ -191,14 +171,50 @@ impl Parts {
             at = end;
         }
         let [out, err] = found;
-        parts.streams.extend(out.filter(|_| stdout).map(|blob| (5, blob)));
-        parts.streams.extend(err.filter(|_| stderr).map(|blob| (7, blob)));
+        parts.streams.extend(out.filter(|_| wishes.stdout && !has_stdout).map(|blob| (5, blob)));
+        parts.streams.extend(err.filter(|_| wishes.stderr && !has_stderr).map(|blob| (7, blob)));
         Ok(parts)
+    }
+
+    /// What is to be found, in the order in which it is put in.
+    pub(super) fn blobs(&self) -> impl Iterator<Item = &Blob> {
+        let files = self.files.iter().map(|(_, _, blob)| blob);
+        files.chain(self.streams.iter().map(|(_, blob)| blob))
+    }
+
+    /// The result with as much of that as was found.
+    pub(super) fn put_in(self, result: &Bytes, found: Vec<Option<Bytes>>) -> Vec<Bytes> {
+        let mut found = found.into_iter();
+        let mut pieces = Vec::new();
+        let mut kept = 0;
+        for (at, end, _) in self.files {
+            let Some(contents) = found.next().flatten() else { continue };
+            // The same field with its contents added at its end.
+            let part = at.1..end;
+            let mut contents_head = BytesMut::with_capacity(8);
+            put_bytes_head(&mut contents_head, 5, contents.len());
+            let mut head = BytesMut::with_capacity(16);
+            put_bytes_head(&mut head, 2, part.len() + contents_head.len() + contents.len());
+            pieces.extend([result.slice(kept..at.0), head.freeze(), result.slice(part)]);
+            pieces.extend([contents_head.freeze(), contents]);
+            kept = end;
+        }
+        pieces.push(result.slice(kept..));
+        for (number, _) in self.streams {
+            let Some(bytes) = found.next().flatten() else { continue };
+            let mut head = BytesMut::with_capacity(8);
+            put_bytes_head(&mut head, number, bytes.len());
+            pieces.extend([head.freeze(), bytes]);
+        }
+        if !self.has_metadata {
+            pieces.push(Bytes::from_static(NO_METADATA));
+        }
+        pieces
     }
 }
 
 /// The blob of an output file that is to be inlined and is not yet.
-fn wished(function: Function, file: &[u8], files: &[String]) -> Result<Option<Blob>, Malformed> {
+fn wished(function: Function, file: &[u8], files: &HashSet<&str>) -> Result<Option<Blob>, Malformed> {
     let (mut path, mut found, mut is_inlined) = ("", None, false);
     let mut fields = Fields::of(file)?;
     while let Some((number, value)) = fields.next()? {
@@ -209,7 +225,7 @@ fn wished(function: Function, file: &[u8], files: &[String]) -> Result<Option<Bl
             _ => {}
         }
     }
-    Ok(found.filter(|_| !is_inlined && files.iter().any(|wish| wish == path)))
+    Ok(found.filter(|_| !is_inlined && files.contains(path)))
 }
 
 /// A blob that is not empty.
@@ -228,7 +244,7 @@ fn blob(function: Function, digest: &[u8]) -> Result<Option<Blob>, Malformed> {
 }
 
 /// A result with `execution_metadata`.
-fn completed(result: Bytes) -> Vec<Bytes> {
+pub(super) fn completed(result: Bytes) -> Vec<Bytes> {
     let mut has_metadata = false;
     if let Ok(mut fields) = Fields::of(&result) {
         while let Ok(Some((number, _))) = fields.next() {

@@ -25,6 +25,8 @@ mod action_cache;
 mod bytestream;
 mod capabilities;
 mod cas;
+#[cfg(any(fuzzing, test))]
+pub mod fuzzing;
 mod grpc;
 pub mod messages;
 mod requests;

@@ -77,7 +77,7 @@ const BATCH_READ: Numbers = Numbers { blobs: 2, compressors: 3, function: 4 };
 const BLOBS_MAX: usize = 250_000;
 
 /// `google.bytestream` and the batches call it so.
-const ZSTD: u64 = 1;
+const ZSTD: i32 = 1;
 
 // === names ===
 
@@ -193,7 +193,7 @@ impl Update {
         let mut fields = Fields::of(part).map_err(|Malformed| garbage())?;
         while let Some((number, value)) = fields.next().map_err(|Malformed| garbage())? {
             match number {
-                1 => blob = Some(digest(bytes(&value)?)?),
+                1 => once(&mut blob, digest(bytes(&value)?)?)?,
                 2 => data = message.slice_ref(bytes(&value)?),
                 3 => compressor = enumeration(&value)?,
                 _ => {}
@@ -220,8 +220,8 @@ impl ResultUpdate {
         while let Some((number, value)) = fields.next().map_err(|Malformed| garbage())? {
             match number {
                 1 => instance = text(&value)?.to_owned(),
-                2 => action = Some(digest(bytes(&value)?)?),
-                3 => result = Some(message.slice_ref(bytes(&value)?)),
+                2 => once(&mut action, digest(bytes(&value)?)?)?,
+                3 => once(&mut result, message.slice_ref(bytes(&value)?))?,
                 5 => function = enumeration(&value)?,
                 _ => {}
             }
@@ -253,12 +253,23 @@ fn digest(bytes: &[u8]) -> Result<Blob, Status> {
     Ok(Blob { digest, size })
 }
 
+/// Takes a message that may be given once. Decoders merge repeated ones, serializers never write them.
+fn once<T>(place: &mut Option<T>, value: T) -> Result<(), Status> {
+    if place.replace(value).is_some() { Err(garbage()) } else { Ok(()) }
+}
+
 /// Compressors that are taken, packed or not.
 fn names_zstd(value: &Value<'_>) -> Parsed<bool> {
     match value {
-        Value::Varint(number) => Ok(*number == ZSTD),
-        // Each of them is one byte: there are four.
-        Value::Bytes(packed) => Ok(packed.contains(&(ZSTD as u8))),
+        Value::Varint(number) => Ok(*number as i32 == ZSTD),
+        Value::Bytes(packed) => {
+            let mut numbers = Fields::of(packed)?;
+            let mut is_named = false;
+            while numbers.len() > 0 {
+                is_named |= numbers.varint()? as i32 == ZSTD;
+            }
+            Ok(is_named)
+        }
         Value::Fixed => Err(Malformed),
     }
 }

@@ -19,9 +19,9 @@ use crate::digest::Function;
 pub(crate) struct Resource<'a> {
     pub(crate) instance: &'a str,
     pub(crate) compressor: Compressor,
-    function: Option<Function>,
-    hash: &'a str,
-    size: i64,
+    pub(super) function: Option<Function>,
+    pub(super) hash: &'a str,
+    pub(super) size: i64,
 }
 
 /// Longer names than any client's; they are kept while an upload is.

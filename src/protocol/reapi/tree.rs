@@ -147,7 +147,7 @@ impl Walk {
 }
 
 /// The directories that a directory names.
-fn children(function: Function, directory: &[u8]) -> Result<Vec<Blob>, Malformed> {
+pub(super) fn children(function: Function, directory: &[u8]) -> Result<Vec<Blob>, Malformed> {
     let mut children = Vec::new();
     let mut fields = Fields::of(directory)?;
     while let Some((number, value)) = fields.next()? {
@@ -160,20 +160,22 @@ fn children(function: Function, directory: &[u8]) -> Result<Vec<Blob>, Malformed
 
 /// What a `DirectoryNode` names.
 fn child(function: Function, node: &[u8]) -> Result<Blob, Malformed> {
+    let mut digest = None;
     let mut fields = Fields::of(node)?;
     while let Some((number, value)) = fields.next()? {
-        if number == 2 {
-            let (mut hash, mut size) = ("", 0);
-            let mut fields = Fields::of(value.bytes()?)?;
-            while let Some((number, value)) = fields.next()? {
-                match number {
-                    1 => hash = value.text()?,
-                    2 => size = value.varint()?,
-                    _ => {}
-                }
-            }
-            return Blob::named(function, hash, size as i64).map_err(|_| Malformed);
+        // Two of them would have to be merged, which no serializer asks for.
+        if number == 2 && digest.replace(value.bytes()?).is_some() {
+            return Err(Malformed);
         }
     }
-    Err(Malformed)
+    let (mut hash, mut size) = ("", 0);
+    let mut fields = Fields::of(digest.ok_or(Malformed)?)?;
+    while let Some((number, value)) = fields.next()? {
+        match number {
+            1 => hash = value.text()?,
+            2 => size = value.varint()?,
+            _ => {}
+        }
+    }
+    Blob::named(function, hash, size as i64).map_err(|_| Malformed)
 }

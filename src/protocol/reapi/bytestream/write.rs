@@ -25,9 +25,6 @@ use crate::protocol::reapi::{Core, Writing};
 /// After so many bytes it is looked whether the blob has come by somebody else.
 const LOOK_EVERY_BYTES: u64 = 1 << 20;
 
-/// Data that comes before it is known what it is of: no client sends it so, and a message may.
-const EARLY_BYTES_MAX: usize = 4 << 20;
-
 /// A call under way.
 struct Writer<'a> {
     core: &'a Core,
@@ -114,14 +111,14 @@ impl Core {
 }
 
 /// Takes one message; the data is not waited for. What is said of it (name, offset, whether it is the last) comes before it,
-/// as every serializer writes it; of a call's first message, data that comes first is held.
+/// as every serializer writes it. Data of a call's first message that comes before the name is refused: it would have to
+/// be held in memory by whoever sends it.
 async fn message<'a, B: Incoming>(
     core: &'a Core,
     writer: &mut Option<Writer<'a>>,
     messages: &mut Messages<B>,
 ) -> Result<Next, Status> {
     let mut head = Head::default();
-    let mut early: Vec<Bytes> = Vec::new();
     let mut is_begun = false;
     while let Some((number, field)) = messages.field().await? {
         match (number, field) {
@@ -133,23 +130,15 @@ async fn message<'a, B: Incoming>(
             }
             (3, Field::Varint(flag)) => head.is_last = flag != 0,
             (10, Field::Bytes(mut left)) => {
-                if writer.is_some() || head.name.is_some() {
-                    if !is_begun && begin(core, writer, &head).await? {
-                        return Ok(Next::Done);
-                    }
-                    is_begun = true;
-                } else if left > EARLY_BYTES_MAX {
-                    return Err(Status::invalid_argument(
-                        "data comes before the resource_name that it is of",
-                    ));
+                if !is_begun && begin(core, writer, &head).await? {
+                    return Ok(Next::Done);
                 }
+                is_begun = true;
+                let Some(writer) = writer else { return Err(garbage()) };
                 while left > 0 {
                     let piece = messages.some(left).await?;
                     left -= piece.len();
-                    match writer {
-                        Some(writer) if is_begun => writer.data(piece).await?,
-                        _ => early.push(piece),
-                    }
+                    writer.data(piece).await?;
                 }
             }
             (_, Field::Bytes(mut left)) => {
@@ -164,9 +153,6 @@ async fn message<'a, B: Incoming>(
         return Ok(Next::Done);
     }
     let Some(writer) = writer else { return Err(garbage()) };
-    for piece in early {
-        writer.data(piece).await?;
-    }
     if head.is_last {
         writer.commit().await?;
         return Ok(Next::Done);
@@ -186,7 +172,7 @@ async fn begin<'a>(core: &'a Core, writer: &mut Option<Writer<'a>>, head: &Head)
     let name = head
         .name
         .clone()
-        .ok_or_else(|| Status::invalid_argument("the first message has no resource_name"))?;
+        .ok_or_else(|| Status::invalid_argument("the first message has no resource_name before its data"))?;
     let begun = writer.insert(Writer::new(core, name)?);
     if begun.is_here().await? {
         return Ok(true);

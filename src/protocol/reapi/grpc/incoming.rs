@@ -90,7 +90,7 @@ impl<B: Incoming> Messages<B> {
             return Ok(None);
         }
         let key = self.varint().await?;
-        let number = u32::try_from(key >> 3).map_err(|_| garbage())?;
+        let number = u32::try_from(key).map_err(|_| garbage())? >> 3;
         let field = match key & 7 {
             0 => Field::Varint(self.varint().await?),
             1 => Field::Bytes(8),
@@ -150,7 +150,8 @@ impl<B: Incoming> Messages<B> {
             self.taken += 1;
             value |= u64::from(byte & 0x7f) << (7 * shift);
             if byte & 0x80 == 0 {
-                return Ok(value);
+                // The tenth byte has room for one bit.
+                return if shift == 9 && byte > 1 { Err(garbage()) } else { Ok(value) };
             }
         }
         Err(garbage())

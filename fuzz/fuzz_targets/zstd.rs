@@ -1,0 +1,4 @@
+//! Bodies compressed by zstd, whole and cut.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| larder::protocol::reapi::fuzzing::zstd(bytes));
