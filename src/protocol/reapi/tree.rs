@@ -92,7 +92,7 @@ impl Walk {
     /// Reads the next directories; how many there were of them.
     async fn read(&mut self) -> usize {
         let deadline = Instant::now() + self.core.context.cache.settings().first_byte;
-        let next: Vec<Blob> = self.ahead.drain(..self.ahead.len().min(AT_ONCE)).collect();
+        let next = self.next_read();
         let mut reads = Vec::with_capacity(next.len());
         for blob in next.iter().filter(|blob| blob.size <= DIRECTORY_BYTES_MAX) {
             reads.push(self.core.collect(&self.scope, blob, deadline));
@@ -114,6 +114,19 @@ impl Walk {
             }
         }
         count
+    }
+
+    /// The next directories that are read: some, and no more bytes than the longest one may have.
+    fn next_read(&mut self) -> Vec<Blob> {
+        let (mut next, mut bytes) = (Vec::new(), 0);
+        while let Some(blob) = self.ahead.front()
+            && next.len() < AT_ONCE
+            && (next.is_empty() || bytes + blob.size <= DIRECTORY_BYTES_MAX)
+        {
+            bytes += blob.size;
+            next.extend(self.ahead.pop_front());
+        }
+        next
     }
 
     /// The next page, and whether it is the last.
