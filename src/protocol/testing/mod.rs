@@ -8,6 +8,7 @@ mod gradle;
 mod maven;
 mod nx;
 mod please;
+mod reapi;
 mod rush;
 mod turborepo;
 mod wire;
