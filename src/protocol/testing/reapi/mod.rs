@@ -1,7 +1,10 @@
 //! The Remote Execution API, by calls whose bodies can be cut, held and broken off anywhere.
 
 mod broken;
+mod calls;
+mod faults;
 mod refused;
+mod results;
 mod writers;
 
 use std::io;
@@ -17,6 +20,7 @@ use tonic::{Code, Status};
 use super::*;
 use crate::cache::PartialUploads;
 use crate::digest::{Digest, Function};
+use crate::key::UpstreamId;
 use crate::protocol::reapi::{Frontend, Route};
 use crate::protocol::{Places, Routes, routes};
 
@@ -50,15 +54,16 @@ struct Held {
 
 impl Api {
     fn new() -> Self {
-        Self::over(Desk::new())
+        Self::over(Desk::new(), None)
     }
 
     /// Instances of `blake3` have digests of that.
-    fn over(desk: Desk) -> Self {
+    fn over(desk: Desk, upstream: Option<UpstreamId>) -> Self {
         let policy = Policy { digest: Function::Blake3, ..Policy::default() };
         let blake3 = routes::Route { policy, ..routes::Route::default() };
         let named = [(Namespace::parse("blake3").expect("a name"), blake3)];
-        let places = Places::new(Owner(0), Routes::new(routes::Route::default(), named));
+        let default = routes::Route { upstream, ..routes::Route::default() };
+        let places = Places::new(Owner(0), Routes::new(default, named));
         let frontend = Frontend::new(Arc::clone(&desk.context), Arc::new(places));
         Self { desk, frontend }
     }
@@ -124,6 +129,31 @@ impl Api {
         };
         let called = self.send(&format!("{CAS}/FindMissingBlobs"), &[request]).await;
         called.one::<wire::FindMissingBlobsResponse>().missing_blob_digests.is_empty()
+    }
+
+    async fn batch_read(&self, blobs: &[&[u8]], compressors: &[i32]) -> wire::BatchReadBlobsResponse {
+        let request = wire::BatchReadBlobsRequest {
+            digests: blobs.iter().map(|data| digest(data)).collect(),
+            acceptable_compressors: compressors.to_vec(),
+            ..wire::BatchReadBlobsRequest::default()
+        };
+        self.send(&format!("{CAS}/BatchReadBlobs"), &[request]).await.one()
+    }
+
+    async fn get_result(&self, instance: &str, action: &[u8]) -> Called {
+        let request = wire::GetActionResultRequest {
+            instance_name: instance.to_owned(),
+            action_digest: Some(digest(action)),
+            ..wire::GetActionResultRequest::default()
+        };
+        self.send(&format!("{ACTIONS}/GetActionResult"), &[request]).await
+    }
+
+    /// With a result that is any bytes.
+    async fn update_result(&self, instance: &str, action: &[u8], result: &[u8]) -> Called {
+        let digest = digest(action).encode_to_vec();
+        let request = raw(0, &[field(1, instance.as_bytes()), field(2, &digest), field(3, result)]);
+        self.call(&format!("{ACTIONS}/UpdateActionResult"), Full::new(request)).await
     }
 
     /// Waits until nothing is left of what was not finished.
@@ -256,6 +286,20 @@ fn framed<M: Message>(messages: &[M]) -> Bytes {
         bytes.extend_from_slice(&message);
     }
     bytes.into()
+}
+
+/// A field of bytes.
+fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
+    let mut field = vec![number << 3 | 2];
+    prost::encoding::encode_varint(bytes.len() as u64, &mut field);
+    field.extend_from_slice(bytes);
+    field
+}
+
+/// A message that no library would write, with its prefix.
+fn raw(flag: u8, fields: &[Vec<u8>]) -> Bytes {
+    let message = fields.concat();
+    [&[flag][..], &(message.len() as u32).to_be_bytes(), &message].concat().into()
 }
 
 /// A body in frames of so many bytes.

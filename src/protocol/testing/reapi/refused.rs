@@ -4,20 +4,6 @@ use wire::batch_update_blobs_request::Request as Update;
 
 use super::*;
 
-/// A field of bytes.
-fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
-    let mut field = vec![number << 3 | 2];
-    prost::encoding::encode_varint(bytes.len() as u64, &mut field);
-    field.extend_from_slice(bytes);
-    field
-}
-
-/// A message that no library would write, with its prefix.
-fn raw(flag: u8, fields: &[Vec<u8>]) -> Bytes {
-    let message = fields.concat();
-    [&[flag][..], &(message.len() as u32).to_be_bytes(), &message].concat().into()
-}
-
 #[tokio::test]
 async fn wrong_writes_are_refused_and_nothing_is_kept_of_them() {
     for len in [100, 300_000] {
@@ -172,7 +158,7 @@ async fn a_batch_that_is_no_batch_stores_nothing_of_what_is_right_in_it() {
         called.assert_refused(code, words);
         api.nothing_stored(what).await;
     }
-    for at in 0..whole.len() {
+    for at in 0..=whole.len() {
         let begun = whole.slice(..at);
         let reset = futures_util::stream::iter([
             Ok(Frame::data(begun)),
