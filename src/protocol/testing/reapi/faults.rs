@@ -7,6 +7,9 @@ use crate::cache::tests::fake::{Bench, Weather};
 
 const MIB: usize = 1 << 20;
 
+/// More than memory keeps of one entry.
+const LARGE: usize = MIB + MIB / 2;
+
 /// Of a daemon with a bucket.
 fn api_of(bench: &Bench) -> Api {
     let desk = Desk::over(bench.cache.clone(), Settings::default(), Arc::clone(&bench.dir));
@@ -41,7 +44,7 @@ async fn update(api: &Api, blobs: &[&[u8]]) -> Vec<i32> {
 
 #[tokio::test]
 async fn a_damaged_blob_breaks_off_before_the_damage_and_is_gone() {
-    let data = noise("damaged", 3 * MIB);
+    let data = noise("damaged", LARGE);
     let zstd = format!("compressed-{}", resource(&data).replacen("blobs/", "blobs/zstd/", 1));
     for way in ["read", "zstd", "batch"] {
         let api = Api::new();
@@ -80,8 +83,8 @@ async fn a_damaged_blob_breaks_off_before_the_damage_and_is_gone() {
 async fn a_full_disk_takes_every_write_and_keeps_what_memory_can() {
     let disk = store::Settings { disk_floor: u64::MAX, ..store::Settings::default() };
     let api = Api::over(Desk::on(disk, cache::Settings::default(), Settings::default()), None);
-    let large = noise("large", 3 * MIB);
-    let zipped = noise("zipped", 3 * MIB);
+    let large = noise("large", LARGE);
+    let zipped = noise("zipped", LARGE);
     assert_eq!(
         api.write(&[piece(&upload("u", &large), 0, &large, true)]).await.committed(),
         large.len() as i64
@@ -109,10 +112,10 @@ async fn a_full_disk_takes_every_write_and_keeps_what_memory_can() {
 async fn an_upload_to_a_full_disk_that_breaks_off_begins_again() {
     let disk = store::Settings { disk_floor: u64::MAX, ..store::Settings::default() };
     let api = Api::over(Desk::on(disk, cache::Settings::default(), Settings::default()), None);
-    let data = noise("large", 3 * MIB);
+    let data = noise("large", LARGE);
     let name = upload("u", &data);
     let mut held = api.hold_write();
-    assert!(held.send(framed(&pieces(&name, &data, 0, MIB)[..2])).await);
+    assert!(held.send(framed(&pieces(&name, &data, 0, MIB / 2)[..2])).await);
     held.break_off().await.assert_refused(Code::Cancelled, "broke off");
     let (committed, is_complete) = api.status_of(&name).await;
     assert!(!is_complete);
@@ -144,7 +147,7 @@ async fn a_bucket_that_doesnt_answer_is_a_miss_and_takes_every_write() {
     let bench = Bench::new(|settings| settings.first_byte = Duration::from_millis(50));
     let api = api_of(&bench);
     bench.fake.hold_answers();
-    let data = noise("unknown", 3 * MIB);
+    let data = noise("unknown", LARGE);
     assert!(!api.has(&data).await);
     api.get_result("", b"action").await.assert_refused(Code::NotFound, "not in the cache");
     api.read(&resource(&data), 0, 0).await.assert_refused(Code::NotFound, "not in the cache");
@@ -166,7 +169,7 @@ async fn a_bucket_that_doesnt_answer_is_a_miss_and_takes_every_write() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_bucket_garbles_is_never_handed_out_whole() {
     let first = Bench::new(|_| {});
-    let (small, large) = (noise("small", 1000), noise("large", 3 * MIB));
+    let (small, large) = (noise("small", 1000), noise("large", LARGE));
     let api = api_of(&first);
     api.store(&small).await;
     api.store(&large).await;
