@@ -34,7 +34,7 @@ fn damage(desk: &Desk) {
 }
 
 async fn update(api: &Api, blobs: &[&[u8]]) -> Vec<i32> {
-    let one = |data: &&[u8]| Update { digest: Some(digest(data)), data: data.to_vec().into(), compressor: 0 };
+    let one = |data: &&[u8]| Update { digest: Some(digest(data)), data: data.to_vec(), compressor: 0 };
     let requests = blobs.iter().map(one).collect();
     let request = wire::BatchUpdateBlobsRequest { requests, ..wire::BatchUpdateBlobsRequest::default() };
     let answer: wire::BatchUpdateBlobsResponse =
@@ -80,7 +80,7 @@ async fn a_damaged_blob_breaks_off_before_the_damage_and_is_gone() {
 }
 
 #[tokio::test]
-async fn a_full_disk_takes_every_write_and_keeps_what_memory_can() {
+async fn a_full_disk_takes_every_write_and_is_a_miss() {
     let disk = store::Settings { disk_floor: u64::MAX, ..store::Settings::default() };
     let api = Api::over(Desk::on(disk, cache::Settings::default(), Settings::default()), None);
     let large = noise("large", LARGE);

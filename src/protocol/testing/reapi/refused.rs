@@ -110,11 +110,8 @@ async fn wrong_zstd_is_refused_and_nothing_is_kept_of_it() {
 async fn a_batch_that_is_no_batch_stores_nothing_of_what_is_right_in_it() {
     let api = Api::new();
     let method = format!("{CAS}/BatchUpdateBlobs");
-    let update = |data: &[u8], compressor| Update {
-        digest: Some(digest(data)),
-        data: data.to_vec().into(),
-        compressor,
-    };
+    let update =
+        |data: &[u8], compressor| Update { digest: Some(digest(data)), data: data.to_vec(), compressor };
     let of = |requests, instance: &str, digest_function| {
         let instance_name = instance.to_owned();
         framed(&[wire::BatchUpdateBlobsRequest { instance_name, requests, digest_function }])
@@ -179,11 +176,7 @@ async fn a_batch_that_is_no_batch_stores_nothing_of_what_is_right_in_it() {
 async fn a_blob_that_is_wrong_is_refused_by_itself() {
     let api = Api::new();
     let data = noise("blob", 1000);
-    let update = |data: Vec<u8>, of: &[u8], compressor| Update {
-        digest: Some(digest(of)),
-        data: data.into(),
-        compressor,
-    };
+    let update = |data: Vec<u8>, of: &[u8], compressor| Update { digest: Some(digest(of)), data, compressor };
     let mut sized = update(data.clone(), &data, 0);
     sized.digest.as_mut().expect("set").size_bytes = 999;
     let requests = vec![

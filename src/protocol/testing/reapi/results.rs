@@ -26,7 +26,7 @@ async fn a_result_that_came_by_grpc_is_got_by_http_byte_for_byte() {
         let stored = [UNKNOWN, METADATA].concat();
         let updated = api.update_result(instance, b"action", UNKNOWN).await;
         assert_eq!((updated.status.code(), &updated.messages[..]), (Code::Ok, &[stored.clone().into()][..]));
-        assert_eq!(api.get_result(instance, b"action").await.messages, [stored.clone()]);
+        assert_eq!(api.get_result(instance, b"action").await.messages[0], stored);
         assert_eq!(api.desk.get(&ac(path, b"action")).await.body, stored);
         let json = api.desk.send("GET", &ac(path, b"action"), &JSON, b"").await.json();
         assert_eq!(json, serde_json::json!({"exitCode": 1, "executionMetadata": {}}));
