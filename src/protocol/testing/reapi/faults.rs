@@ -4,6 +4,7 @@ use wire::batch_update_blobs_request::Request as Update;
 
 use super::*;
 use crate::cache::tests::fake::{Bench, Weather};
+use crate::error::Kind;
 
 const MIB: usize = 1 << 20;
 
@@ -212,4 +213,25 @@ async fn a_result_in_the_bucket_is_a_hit_only_with_its_blobs() {
     api.get_result("", b"action").await.assert_refused(Code::NotFound, "not in the cache");
     assert_eq!(update(&api, &[b"out"]).await, [0]);
     assert_eq!(api.get_result("", b"action").await.status.code(), Code::Ok);
+}
+
+/// Bazel repeats `UNAVAILABLE` for three seconds an action; no trouble of ours may look like it.
+#[tokio::test]
+async fn trouble_of_ours_is_a_miss_to_who_reads() {
+    let api = Api::new();
+    for (kind, code) in [
+        (Kind::Invalid, Code::InvalidArgument),
+        (Kind::Mismatch, Code::InvalidArgument),
+        (Kind::TooLarge, Code::InvalidArgument),
+        (Kind::Unsupported, Code::InvalidArgument),
+        (Kind::Denied, Code::PermissionDenied),
+        (Kind::Precondition, Code::FailedPrecondition),
+        (Kind::NoSpace, Code::NotFound),
+        (Kind::Unavailable, Code::NotFound),
+        (Kind::Corrupt, Code::NotFound),
+        (Kind::Internal, Code::NotFound),
+    ] {
+        let answer = api.frontend.refuse_request(&Error::new(kind, "some words"));
+        Called::read(answer).await.assert_refused(code, "some words");
+    }
 }
