@@ -25,7 +25,7 @@ const HOMES: [(&str, &[&str]); 14] = [
     ("prost", &["links", "protocol/reapi"]),
     ("bazel_remote_apis", &["protocol/reapi"]),
     ("tonic", &["protocol/reapi"]),
-    ("zstd_safe", &["protocol/reapi/zstd.rs"]),
+    ("zstd_safe", &["protocol/reapi/zstd.rs", "protocol/reapi/fuzzing/"]),
     ("hyper", &["server/", "protocol/", "cli/client.rs", "upstream/http"]),
     ("hyper_util", &["server/", "cli/client.rs", "upstream/http"]),
     ("listenfd", &["server/listen.rs"]),

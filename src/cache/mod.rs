@@ -27,7 +27,7 @@ mod stage;
 mod status;
 mod tail;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod upload;
 mod uploader;
 mod verify;

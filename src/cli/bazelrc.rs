@@ -19,8 +19,8 @@ use crate::server::Endpoint;
 /// The flags of `larder bazelrc`.
 #[derive(Debug, Args)]
 pub(super) struct BazelrcFlags {
-    /// The version of Bazel that the lines are for, as `bazel --version` has it: a flag that a version doesn't know ends
-    /// its build
+    /// The version of Bazel that the lines are for, as `bazel --version` has it (Debian's says none, and is 4.2.3): a
+    /// flag that a version doesn't know ends its build
     #[arg(long, value_name = "VERSION", default_value = "9.0", value_parser = version)]
     bazel: Version,
 

@@ -1,6 +1,6 @@
 //! What the cache promises, over a real store and a fake upstream.
 
-mod fake;
+pub(crate) mod fake;
 mod fills;
 mod lists;
 mod model;

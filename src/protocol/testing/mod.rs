@@ -8,6 +8,7 @@ mod gradle;
 mod maven;
 mod nx;
 mod please;
+mod reapi;
 mod rush;
 mod turborepo;
 mod wire;
@@ -39,7 +40,7 @@ struct Desk {
     blob: Entries,
     ccache: Entries,
     maven: Entries,
-    _dir: tempfile::TempDir,
+    dir: Arc<tempfile::TempDir>,
 }
 
 /// An answer, read to its end.
@@ -60,11 +61,16 @@ impl Desk {
     }
 
     fn with_both(settings: cache::Settings, own: Settings) -> Self {
-        let dir = tempfile::tempdir().expect("a folder");
+        Self::on(store::Settings::default(), settings, own)
+    }
+
+    /// On a disk like this.
+    fn on(disk: store::Settings, settings: cache::Settings, own: Settings) -> Self {
+        let dir = Arc::new(tempfile::tempdir().expect("a folder"));
         let generations = Generations::default();
         let open = |name, role| {
             let dir = dir.path().join(name);
-            Store::open(&dir, role, store::Settings::default(), generations.clone()).expect("a store")
+            Store::open(&dir, role, disk.clone(), generations.clone()).expect("a store")
         };
         let parts = Parts {
             cache: open("cache", Role::Cache),
@@ -73,7 +79,11 @@ impl Desk {
             siblings: vec![turbo::ARTIFACTS],
             stats: Arc::new(Stats::default()),
         };
-        let cache = Cache::new(settings, parts);
+        Self::over(Cache::new(settings, parts), own, dir)
+    }
+
+    /// Over a cache whose stores are in `dir`.
+    fn over(cache: Cache, own: Settings, dir: Arc<tempfile::TempDir>) -> Self {
         let context = Arc::new(Context::new(cache, own));
         Self {
             bazel: bazel_http::Frontend::new(Arc::clone(&context)),
@@ -84,7 +94,7 @@ impl Desk {
             ccache: ccaches::frontend(Arc::clone(&context)),
             maven: mavens::frontend(Arc::clone(&context)),
             context,
-            _dir: dir,
+            dir,
         }
     }
 

@@ -85,7 +85,7 @@ impl Core {
             return taken.and(Err(Status::invalid_argument("the call has no message")));
         };
         // A call that broke off is gone on with by another; one that was wrong is not.
-        if taken.as_ref().is_err_and(|status| status.code() == Code::InvalidArgument) {
+        if taken.as_ref().is_err_and(|status| is_wrong(status.code())) {
             writer.forget();
         }
         taken.and_then(|()| writer.ended())
@@ -108,6 +108,11 @@ impl Core {
             _ => Ok(()),
         }
     }
+}
+
+/// Whether a call that failed so would fail so again.
+fn is_wrong(code: Code) -> bool {
+    matches!(code, Code::InvalidArgument | Code::Unimplemented)
 }
 
 /// Takes one message; the data is not waited for. What is said of it (name, offset, whether it is the last) comes before it,
