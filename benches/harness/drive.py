@@ -20,6 +20,8 @@ class Round:
     rate: float  # requests per second
     cpu_us: float  # of the server, per request
     p99_us: float
+    p50_us: float = 0
+    busy: float = 0  # of the load's thread, where it says so
 
 
 @dataclasses.dataclass
@@ -41,6 +43,14 @@ class Figures:
     def p99_us(self):
         return statistics.median(r.p99_us for r in self.rounds)
 
+    @property
+    def p50_us(self):
+        return statistics.median(r.p50_us for r in self.rounds)
+
+    @property
+    def busy(self):
+        return statistics.median(r.busy for r in self.rounds)
+
     def against(self, other, what="rate"):
         """Median of the ratios round by round: a drift of the machine hits both sides of each."""
         return statistics.median(
@@ -61,7 +71,8 @@ def in_turn(subjects, rounds, drive, fresh=False, after=None):
             before = server.cpu_seconds()
             seen = drive(server)
             cpu_us = (server.cpu_seconds() - before) * 1e6 / max(seen["requests"], 1)
-            figures[name].rounds.append(Round(seen["requests"] / seen["seconds"], cpu_us, seen["p99_us"]))
+            rate = seen["requests"] / seen["seconds"]
+            figures[name].rounds.append(Round(rate, cpu_us, seen["p99_us"], seen.get("p50_us", 0), seen.get("busy", 0)))
             figures[name].peak_bytes = max(figures[name].peak_bytes, server.memory_bytes("VmHWM"))
             if after:
                 after(server)
@@ -90,6 +101,16 @@ def get(server, count, names, status="200", connections=CONNECTIONS, path=None):
 
 def crowd(server, path, connections, expect):
     return load(server, "crowd", connections=connections, expect=expect, path=path)
+
+
+def reapi(server, kind, salt, together=False, **options):
+    """Calls of the Remote Execution API; of writes nothing dirty is left from the round before."""
+    if kind in ("batch-update", "write", "update-action"):
+        os.sync()
+    command = [LOAD, "reapi", kind, "--host", server.host, "--port", server.port, "--salt", salt]
+    command += ["--together"] if together else []
+    words = [word for key, value in options.items() for word in (f"--{key.replace('_', '-')}", value)]
+    return checked(server, command + words)
 
 
 def load(server, work, path=None, **options):

@@ -1,4 +1,4 @@
-"""The subjects of a run as child processes: Larder, the control, nginx, and the far origin. Each listens on a free
+"""The subjects of a run as child processes: Larder, the control, nginx, casd, and the far origin. Each listens on a free
 loopback port, keeps its files in a folder of its own and is stopped by the run that started it."""
 
 import atexit
@@ -11,7 +11,7 @@ import socket
 import subprocess
 import time
 
-from . import build
+from . import build, tools
 
 TICKS = os.sysconf("SC_CLK_TCK")
 START_SECONDS_MAX = 60
@@ -44,6 +44,7 @@ class Server:
 
     name = ""
     path = "/"
+    host = "127.0.0.1"
 
     def __init__(self, folder):
         self.folder = pathlib.Path(folder)
@@ -77,7 +78,7 @@ class Server:
 
     def answers(self):
         try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=1):
+            with socket.create_connection((self.host, self.port), timeout=1):
                 return True
         except OSError:
             return False
@@ -217,6 +218,46 @@ http {{
 
     def environment(self):
         return dict(os.environ) | {"PATH": build.search_path()}
+
+
+class Casd(Server):
+    """BuildBox's local CAS and action cache as it comes, without a remote."""
+
+    name = "casd"
+
+    def __init__(self, folder):
+        super().__init__(folder)
+        self.binary = tools.tool("buildbox-casd")
+
+    def command(self):
+        return [self.binary, f"--bind=127.0.0.1:{self.port}", self.folder / "files"]
+
+
+class Given(Server):
+    """A server of the Remote Execution API that somebody else started and stops; of its process nothing is known."""
+
+    def __init__(self, folder, address):
+        super().__init__(folder)
+        self.name, _, place = address.partition("=")
+        self.host, _, port = place.rpartition(":")
+        self.port = int(port)
+
+    def start(self):
+        if not self.answers():
+            raise SystemExit(f"benches/run: nothing answers for {self.name} at {self.host}:{self.port}")
+        return self
+
+    def stop(self):
+        return 0
+
+    def kill(self):
+        pass
+
+    def pids(self):
+        return []
+
+    def log_end(self):
+        return f"see the log of {self.name}"
 
 
 class Origin(Server):

@@ -2,7 +2,21 @@
 
 import dataclasses
 
-HEADINGS = ("work", "larder", "control", "nginx", "÷ control", "÷ nginx", "CPU µs/request", "peak MiB", "owed", "goal")
+# The fields of a line that each table shows, and their headings.
+COLUMNS = {
+    "http": {
+        "work": "work", "larder": "larder", "control": "control", "nginx": "nginx", "over_control": "÷ control",
+        "over_nginx": "÷ nginx", "cpu": "CPU µs/request", "peak": "peak MiB", "owed": "owed", "goal": "goal",
+    },
+    "reapi": {
+        "work": "work", "larder": "larder", "casd": "casd", "slot": "slot", "over_casd": "÷ casd",
+        "over_slot": "÷ slot", "cpu": "CPU µs/request", "busy": "load busy", "peak": "peak MiB", "owed": "owed",
+        "goal": "goal",
+    },
+}  # fmt: skip
+
+# Left out where no server was given.
+OPTIONAL = ("slot", "over_slot")
 
 
 @dataclasses.dataclass
@@ -20,6 +34,12 @@ class Line:
     owed: str = ""
     goal: str = ""
     met: str = ""  # "NO", "owed" or "goal"; empty where nothing is judged
+    casd: str = ""
+    slot: str = ""
+    over_casd: str = ""
+    over_slot: str = ""
+    busy: str = ""  # of the load's one thread, by subject: near 100 % it is the load that is measured
+    table: str = "http"
 
 
 @dataclasses.dataclass
@@ -63,27 +83,54 @@ def rate_line(work, figures, owed, goal, bounds):
     return line
 
 
-def rate(figures):
-    """Requests per second: median and, after it, the spread of the rounds."""
+def reapi_line(work, figures, owed, goal, bounds, mib=None):
+    """A line of calls per second, or of MiB per second where each call moves `mib` of them."""
+    line = Line(work, owed=owed, goal=goal, table="reapi")
+    for name, value in figures.items():
+        setattr(line, name, rate(value, mib))
+    larder = figures.get("larder")
+    for name in ("casd", "slot"):
+        if larder and name in figures:
+            setattr(line, f"over_{name}", f"{larder.against(figures[name]):.2f}")
+    line.cpu = " / ".join(measured(value.cpu_us, 0 if value.cpu_us >= 100 else 1) for value in figures.values())
+    line.busy = " / ".join(f"{value.busy:.0%}" for value in figures.values())
+    line.peak = " / ".join(measured(value.peak_bytes / 2**20, 0) for value in figures.values())
+    if larder:
+        line.met = verdict(
+            all(bound.reached(figures, bound.owed) for bound in bounds),
+            all(bound.reached(figures, bound.goal) for bound in bounds),
+        )
+    return line
+
+
+def measured(value, digits):
+    """A server that this run didn't start shows neither its time nor its memory."""
+    return f"{value:.{digits}f}" if value else "–"
+
+
+def rate(figures, mib=None):
+    """Requests or MiB per second: median and, after it, the spread of the rounds."""
     rates = [r.rate for r in figures.rounds]
     spread = (max(rates) - min(rates)) / 2 / figures.rate * 100
-    return f"{figures.rate:,.0f}/s ±{spread:.0f}%"
+    return f"{figures.rate * (mib or 1):,.0f}{' MiB/s' if mib else '/s'} ±{spread:.0f}%"
 
 
 def render(lines, judged, markdown):
-    headings = HEADINGS + (("met",) if judged else ())
-    rows = [cells(line, judged) for line in lines]
+    """One table for each kind of line that there is."""
+    tables = [[line for line in lines if line.table == table] for table in COLUMNS]
+    return "\n\n".join(render_one(some, judged, markdown) for some in tables if some)
+
+
+def render_one(lines, judged, markdown):
+    columns = {
+        field: heading for field, heading in COLUMNS[lines[0].table].items()
+        if field not in OPTIONAL or any(getattr(line, field) for line in lines)
+    } | ({"met": "met"} if judged else {})  # fmt: skip
+    headings = list(columns.values())
+    rows = [[getattr(line, field) for field in columns] for line in lines]
     widths = [max(len(row[at]) for row in [headings, *rows]) for at in range(len(headings))]
     text = lambda row: "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip()
     if not markdown:
         return "\n".join([text(headings), text(["-" * width for width in widths]), *map(text, rows)])
     mark = lambda row: "| " + " | ".join(row) + " |"
     return "\n".join([mark(headings), mark(["---"] * len(headings)), *map(mark, rows)])
-
-
-def cells(line, judged):
-    row = [
-        line.work, line.larder, line.control, line.nginx, line.over_control, line.over_nginx,
-        line.cpu, line.peak, line.owed, line.goal,
-    ]  # fmt: skip
-    return row + [line.met] if judged else row

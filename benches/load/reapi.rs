@@ -91,7 +91,7 @@ pub(crate) async fn run(work: Work) -> Result<serde_json::Value> {
         connections.push(grpc::connect(&work.host, work.port, windows).await?);
     }
     let barrier = work.together.then(|| Rc::new(Barrier::new(work.streams)));
-    let begin = Instant::now();
+    let (begin, cpu_before) = (Instant::now(), cpu_seconds());
     let tasks: Vec<_> = (0..work.streams)
         .map(|number| {
             let connection = connections[number % connections.len()].clone();
@@ -102,7 +102,16 @@ pub(crate) async fn run(work: Work) -> Result<serde_json::Value> {
     for task in tasks {
         task.await.map_err(Error::other)?;
     }
-    Ok(tally.report(begin))
+    let busy = (cpu_seconds() - cpu_before) / begin.elapsed().as_secs_f64();
+    let mut report = tally.report(begin);
+    report["busy"] = busy.into();
+    Ok(report)
+}
+
+/// What this process has used of its one core: near all of it, the load is what was measured.
+fn cpu_seconds() -> f64 {
+    let used = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    used.tv_sec as f64 + used.tv_nsec as f64 / 1e9
 }
 
 /// Makes one call after the other until the run's number is used up.
