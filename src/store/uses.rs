@@ -28,7 +28,7 @@ impl Store {
         ids.iter().map(&mut is_here).collect()
     }
 
-    /// Entries that go last for the time that [`Settings::protect`] says; at most half of `disk`. Blocks while replay
+    /// Entries that go last for the time that [`super::Settings::protect`] says; at most half of `disk`. Blocks while replay
     /// runs.
     pub fn protect(&self, ids: &[EntryId]) {
         self.0.replayed.wait();
