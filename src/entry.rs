@@ -1,11 +1,15 @@
 //! The vocabulary of stored bytes: attributes, meta, claims, ranges, hits.
 
+mod user;
+
 use std::ops::Range;
 use std::sync::Arc;
 
 use crate::body::Body;
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
+
+pub use user::CHECKSUM_PREFIX;
 
 /// Small named strings that travel with an entry, here and upstream.
 ///

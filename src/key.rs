@@ -63,6 +63,9 @@ pub struct Space {
     pub linked: bool,
     /// An attribute that other tools keep in an object of its own beside the entry.
     pub sibling: Option<Sibling>,
+    /// A copy that is older than `max_age` is compared with the upstream's before it is answered, as far as there is
+    /// time for it; elsewhere it is answered, and compared behind.
+    pub asks_first: bool,
     /// What comes from upstream with up to so many bytes is answered when it is whole and checked, as far as there is
     /// time for it. For clients that can't go on after a body that breaks off: to them trouble is better a miss.
     pub whole_bytes_max: u64,
@@ -136,13 +139,20 @@ impl Name {
 impl Space {
     /// A space without links and siblings, whose entries are answered as they come.
     pub const fn new(protocol: &'static str, naming: Naming, layout: Layout) -> Self {
-        Self { protocol, naming, layout, linked: false, sibling: None, whole_bytes_max: 0 }
+        Self { protocol, naming, layout, linked: false, sibling: None, asks_first: false, whole_bytes_max: 0 }
     }
 
     /// What is no longer than `bytes` is answered whole or not at all, where the time suffices.
     #[must_use]
     pub const fn whole_up_to(mut self, bytes: u64) -> Self {
         self.whole_bytes_max = bytes;
+        self
+    }
+
+    /// An old copy is compared with the upstream's before it is answered.
+    #[must_use]
+    pub const fn asking_first(mut self) -> Self {
+        self.asks_first = true;
         self
     }
 

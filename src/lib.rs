@@ -12,7 +12,7 @@
 //! L4  server                                 sockets, who is calling, dispatch, access log, admin pages
 //! L3  protocol                               one wire protocol each
 //! L2  cache                                  the policy: tiers, coalescing, put, outbox, offline
-//! L1  memory · store · upstream              ignorant of each other
+//! L1  memory · store · upstream · keyring    ignorant of each other
 //! L0  error key digest entry body links stats
 //! ```
 //!
@@ -31,6 +31,7 @@ pub mod digest;
 pub mod entry;
 pub mod error;
 pub mod key;
+pub mod keyring;
 pub mod links;
 pub mod logging;
 pub mod memory;

@@ -168,6 +168,23 @@ impl Growing {
     }
 }
 
+impl Reader {
+    /// How far it is once it is further than asking; `None` when that takes longer than until `deadline`: then it goes
+    /// on for next time.
+    pub(super) async fn first_word(&self, deadline: Instant) -> Option<Phase> {
+        let mut phase = self.fill.phase.subscribe();
+        let spoken = phase.wait_for(|phase| !matches!(phase, Phase::Asking));
+        match tokio::time::timeout_at(deadline, spoken).await {
+            Ok(Ok(phase)) => Some(phase.clone()),
+            Ok(Err(_)) => Some(Phase::Failed),
+            Err(_) => {
+                self.fill.keep.store(true, Ordering::Release);
+                None
+            }
+        }
+    }
+}
+
 impl Drop for Reader {
     fn drop(&mut self) {
         self.fill.readers.fetch_sub(1, Ordering::AcqRel);
@@ -175,15 +192,16 @@ impl Drop for Reader {
 }
 
 impl Cache {
-    /// Joins the entry's fill, or begins it.
-    fn join(&self, asked: &Asked, upstream: UpstreamId) -> Reader {
+    /// Joins the entry's fill, or begins it: with `old`, for what has changed since.
+    pub(super) fn join(&self, asked: &Asked, upstream: UpstreamId, old: Option<&Stored>) -> Reader {
         let (reader, begun) = match self.inner.fills.active.lock().entry((asked.id, upstream)) {
             Entry::Occupied(known) => (known.get().read(), false),
             Entry::Vacant(slot) => (slot.insert(Arc::new(Fill::new())).read(), true),
         };
         if begun {
             let (cache, asked, fill) = (self.clone(), asked.clone(), Arc::clone(&reader.fill));
-            self.spawn(async move { cache.receive(asked, upstream, fill, None).await });
+            let old = old.cloned();
+            self.spawn(async move { cache.receive(asked, upstream, fill, old).await });
         } else {
             self.inner.stats.fills_joined.one();
         }
@@ -196,22 +214,9 @@ impl Cache {
             return false;
         }
         if let Some(upstream) = asked.scope.upstream {
-            self.join(asked, upstream).fill.keep.store(true, Ordering::Release);
+            self.join(asked, upstream, None).fill.keep.store(true, Ordering::Release);
         }
         true
-    }
-
-    /// Asks the upstream whether an old copy is still current, and replaces it if not. Behind.
-    pub(super) fn revalidate(&self, asked: &Asked, stored: &Stored) {
-        let Some((remote, _)) = self.readable(asked) else { return };
-        let upstream = remote.id();
-        let fill = match self.inner.fills.active.lock().entry((asked.id, upstream)) {
-            Entry::Occupied(_) => return,
-            Entry::Vacant(slot) => Arc::clone(slot.insert(Arc::new(Fill::new()))),
-        };
-        fill.keep.store(true, Ordering::Release);
-        let (cache, asked, old) = (self.clone(), asked.clone(), stored.clone());
-        self.spawn(async move { cache.receive(asked, upstream, fill, Some(old)).await });
     }
 
     /// An entry that is not here.
@@ -225,19 +230,24 @@ impl Cache {
         if self.inner.facts.absent(asked.id, remote.id()) {
             return Ok(None);
         }
-        let reader = self.join(asked, remote.id());
-        let mut phase = reader.fill.phase.subscribe();
-        let waited =
-            tokio::time::timeout_at(deadline, phase.wait_for(|phase| !matches!(phase, Phase::Asking)));
-        let phase = match waited.await {
-            Ok(Ok(phase)) => phase.clone(),
-            Ok(Err(_)) => return Ok(None),
-            Err(_) => {
-                reader.fill.keep.store(true, Ordering::Release);
-                self.inner.stats.deadline_misses.one();
-                return Ok(None);
-            }
+        let reader = self.join(asked, remote.id(), None);
+        let Some(phase) = reader.first_word(deadline).await else {
+            self.inner.stats.deadline_misses.one();
+            return Ok(None);
         };
+        self.answered(asked, (remote, name), reader, phase, range, deadline).await
+    }
+
+    /// What a fill brings to one who asked for it, once it has said its first word.
+    pub(super) async fn answered(
+        &self,
+        asked: &Asked,
+        (remote, name): (&Remote, ObjectName),
+        reader: Reader,
+        phase: Phase,
+        range: ByteRange,
+        deadline: Instant,
+    ) -> Result<Option<Hit>> {
         match phase {
             Phase::Asking | Phase::Absent | Phase::Failed => Ok(None),
             Phase::Whole(whole) => {
@@ -249,7 +259,7 @@ impl Cache {
                 let body = Body::bytes(whole.body.slice(range.start as usize..range.end as usize));
                 Ok(Some(Hit { meta: Arc::clone(&whole.meta), range, body, from: Tier::Upstream }))
             }
-            Phase::Here => match self.local(asked, range, deadline).await? {
+            Phase::Here => match Box::pin(self.local(asked, range, deadline)).await? {
                 Local::Hit(hit) => Ok(Some(hit)),
                 Local::Gone | Local::Absent => Ok(None),
             },

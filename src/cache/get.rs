@@ -10,11 +10,12 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::{Asked, Cache, now_ms};
+use super::freshen::is_fresh;
+use super::{Asked, Cache};
 use crate::body::Body;
 use crate::entry::{Attrs, ByteRange, Hit, Meta, Tier};
 use crate::error::Result;
-use crate::key::{EntryId, Key, Naming, Scope};
+use crate::key::{EntryId, Key, Scope};
 use crate::links::Links;
 use crate::memory::Held;
 use crate::stats::Spread;
@@ -91,10 +92,14 @@ impl Cache {
             return Ok(Some((held.meta, Tier::Memory)));
         }
         if let Some((_, stored, from)) = self.stored(asked).await {
-            let served = !stored.deleted
-                && self.are_servable(asked, stored.record.links.as_ref(), deadline).await
-                && (from == Tier::Outbox || self.freshen(asked, &stored));
-            return Ok(served.then(|| (Arc::new(stored.record.meta.clone()), from)));
+            if stored.deleted || !self.are_servable(asked, stored.record.links.as_ref(), deadline).await {
+                return Ok(None);
+            }
+            return Ok(match self.freshen(asked, &stored, from, ByteRange::Full, deadline).await? {
+                None => Some((Arc::new(stored.record.meta.clone()), from)),
+                Some(Local::Hit(hit)) => Some((hit.meta, hit.from)),
+                Some(Local::Gone | Local::Absent) => None,
+            });
         }
         if asked.is_linked() {
             // Whether it is complete can only be told from its bytes.
@@ -142,10 +147,10 @@ impl Cache {
         if !self.are_servable(asked, stored.record.links.as_ref(), deadline).await {
             return Ok(Local::Gone);
         }
-        let range = range.resolve(stored.record.meta.len)?;
-        if from != Tier::Outbox && !self.freshen(asked, &stored) {
-            return Ok(Local::Gone);
+        if let Some(newer) = self.freshen(asked, &stored, from, range, deadline).await? {
+            return Ok(newer);
         }
+        let range = range.resolve(stored.record.meta.len)?;
         self.used(asked, stored.record.links.as_ref());
         match self.read(asked, store, &stored, range.clone()).await {
             Ok(body) => {
@@ -211,26 +216,6 @@ impl Cache {
             self.inner.cache.touch(&named);
             self.inner.cache.protect(&named);
             self.prefetch(asked, links);
-        }
-    }
-
-    /// Revalidates an old copy behind, where the upstream answers. Returns whether the copy is served now: always.
-    fn freshen(&self, asked: &Asked, stored: &Stored) -> bool {
-        let checked = self.inner.facts.checked_ms(asked, stored.record.meta.stored_ms);
-        if !is_fresh(&asked.scope, &asked.key, checked) {
-            self.revalidate(asked, stored);
-        }
-        true
-    }
-}
-
-/// Whether a copy that was current at `checked_ms` may be answered without a thought.
-fn is_fresh(scope: &Scope, key: &Key, checked_ms: u64) -> bool {
-    match key.naming() {
-        Naming::Immutable => true,
-        Naming::Mutable { max_age } => {
-            let max_age = scope.policy.max_age.unwrap_or(max_age);
-            scope.upstream.is_none() || now_ms().saturating_sub(checked_ms) <= max_age.as_millis() as u64
         }
     }
 }

@@ -15,6 +15,7 @@ mod clock;
 mod config;
 mod content;
 mod fill;
+mod freshen;
 mod get;
 mod list;
 mod outbox;

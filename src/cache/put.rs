@@ -26,6 +26,8 @@ pub struct Put {
     pub(super) asked: Asked,
     pub(super) claim: Claim,
     pub(super) attrs: Attrs,
+    /// Of the caller's choice.
+    pub(super) etag: Option<Arc<str>>,
     condition: Precondition,
     pub(super) hasher: Hasher,
     /// A content key's digest, or the claim's, if it is of another function than the hasher.
@@ -121,6 +123,7 @@ impl Cache {
             asked,
             claim,
             attrs,
+            etag: None,
             condition,
             hasher: function.hasher(),
             second: second.map(|digest| (digest.function().hasher(), digest)),
@@ -185,6 +188,20 @@ impl Put {
         Ok(())
     }
 
+    /// Gives the entry this ETag, without quotes, instead of one of our own making. Before [`Put::commit`].
+    pub fn set_etag(&mut self, etag: impl Into<Arc<str>>) {
+        self.etag = Some(etag.into());
+    }
+
+    /// Adds attributes that are only known now that the body was read. Before [`Put::commit`].
+    ///
+    /// # Errors
+    /// As [`Attrs::new`].
+    pub fn add_attrs(&mut self, attrs: impl IntoIterator<Item = (String, String)>) -> Result<()> {
+        self.attrs = self.attrs.and(attrs)?;
+        Ok(())
+    }
+
     /// Publishes it.
     ///
     /// # Errors
@@ -217,9 +234,10 @@ impl Put {
                 return Err(mismatch(&actual, &expected));
             }
         }
-        let etag: Arc<str> = match &self.asked.key {
-            Key::Content(_) => digest.hex().into(),
-            Key::Named { .. } => digest.hex()[..32].into(),
+        let etag: Arc<str> = match (&self.etag, &self.asked.key) {
+            (Some(etag), _) => Arc::clone(etag),
+            (None, Key::Content(_)) => digest.hex().into(),
+            (None, Key::Named { .. }) => digest.hex()[..32].into(),
         };
         let before = self.cache.stored(&self.asked).await.map(|(_, stored, _)| stored);
         let before = before.filter(|stored| !stored.deleted);

@@ -119,7 +119,6 @@ impl Receiving {
 
     async fn absent(&self, denied: bool, old: Option<Stored>) {
         self.cache.note_absent(&self.asked, self.remote.id(), denied);
-        self.tell(Phase::Absent);
         if let Some(old) = old.filter(|_| !denied) {
             // It came from there and was deleted there.
             let removed = self.cache.inner.cache.remove(self.asked.id, Some(old.generation)).await;
@@ -127,6 +126,7 @@ impl Receiving {
                 self.cache.inner.memory.forget(self.asked.id);
             }
         }
+        self.tell(Phase::Absent);
     }
 
     async fn object(&self, object: Object) {

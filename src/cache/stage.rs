@@ -88,6 +88,14 @@ impl Cache {
         check_id(id)?;
         Ok(PartialUpload { cache: self.clone(), scope: scope.clone(), ident: (scope.owner, id.into()) })
     }
+
+    /// The ids of an owner's partial uploads that begin so, in order of their bytes.
+    pub fn staged_ids(&self, scope: &Scope, prefix: &str) -> Vec<Arc<str>> {
+        let uploads = self.inner.partials.uploads.lock();
+        let mut ids: Vec<_> = uploads.ids(scope.owner).filter(|id| id.starts_with(prefix)).cloned().collect();
+        ids.sort();
+        ids
+    }
 }
 
 /// Drops uploads that have aged. Ends with the daemon.

@@ -11,7 +11,8 @@ use super::section::Said;
 use crate::server::{Endpoint, Protocol, Tokens, Wanted};
 
 /// The protocols that a listener may be for alone.
-pub(super) const ONLY: &[&str] = &["bazel", "blob", "ccache", "gradle", "maven", "nx", "reapi", "turborepo"];
+pub(super) const ONLY: &[&str] =
+    &["azure", "bazel", "blob", "ccache", "gradle", "maven", "nx", "reapi", "s3", "turborepo"];
 
 /// A file of tokens is not longer.
 const TOKENS_BYTES_MAX: u64 = 1 << 20;

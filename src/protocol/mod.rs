@@ -15,6 +15,7 @@
 //! - `answer_now` is the hot path: a plain GET that the memory tier has is answered without a future. The server asks
 //!   it first, and then `answer`, which does not look there again by itself.
 
+pub mod azure;
 pub mod bazel;
 pub mod blob;
 pub mod ccache;
@@ -22,12 +23,16 @@ pub mod gradle;
 pub mod http;
 pub mod maven;
 pub mod nx;
+#[expect(dead_code, reason = "what the doors to come have in common")]
+mod objects;
 pub mod reapi;
 mod routes;
+pub mod s3;
 pub mod turborepo;
 
 use std::sync::Arc;
 
+pub use objects::Admission;
 pub use routes::{Places, Route, Routes};
 
 use crate::cache::Cache;

@@ -13,6 +13,7 @@ use hyper::{Request, Response, StatusCode, Version};
 
 use super::access::{Ticket, Uploading};
 use super::admin::{Admin, Content, Page};
+use super::doors::Entrance;
 use super::frontends::{Call, DRAIN_BYTES_MAX, Found, Frontends, Protocol, plain};
 use super::guard::Guard;
 use super::identity::{Access, Caller};
@@ -22,12 +23,13 @@ use super::tokens::Tokens;
 use super::visit::Visit;
 use super::wire::Socket;
 use crate::protocol::http::{self, Answer, Reply, Upload};
-use crate::protocol::reapi;
+use crate::protocol::{Admission, reapi};
 
 /// The map, in the words of a 404.
 const MAP: &str = "not a path of this cache, which serves [/ns]/cas/{64 hex}, [/ns]/ac/{64 hex} and [/ns]/status \
                    (Bazel, moon), [/ns]/v8/artifacts (Turborepo), [/ns]/v1/cache/{hash} (Nx), /gradle[/ns]/{key}, \
-                   /blob/{ns}/{name} (Rush, Please, anything), /ccache[/ns]/…, /maven[/ns]/v1.2/…, /-/healthz, \
+                   /blob/{ns}/{name} (Rush, Please, anything), /ccache[/ns]/…, /maven[/ns]/v1.2/…, \
+                   /larder/{container}/{blob} (Azure Blob: lage), /s3/{bucket}/{key} (S3), /-/healthz, \
                    /-/readyz, /-/stats, and the Remote Execution API over gRPC (HTTP/2)\n";
 
 const NO_TOKEN: &str =
@@ -74,7 +76,12 @@ pub(super) fn answer(
         }
         return Answering::later(plain(StatusCode::FORBIDDEN, format!("{words}\n").into(), request));
     }
-    if visit.gate == Gate::Tokens && !door.tokens.admits(request.headers().get(AUTHORIZATION)) {
+    let is_admitted = visit.gate != Gate::Tokens || door.tokens.admits(request.headers().get(AUTHORIZATION));
+    if let Some(entrance) = Entrance::find(visit.only, request.uri().path(), None).filter(|_| !is_grpc) {
+        let admission = if is_admitted { Admission::Owner } else { Admission::Signed };
+        return enter(door, ticket, Call::Door(admission, entrance), request);
+    }
+    if !is_admitted {
         if is_grpc {
             return Answering::Now(Some(reapi::refusal(StatusCode::UNAUTHORIZED, NO_TOKEN)));
         }
@@ -127,6 +134,15 @@ pub(super) fn answer(
             let frontends = Arc::clone(frontends);
             Answering::later(async move { frontends.refuse(meant_for, &error, request).await })
         }
+    }
+}
+
+/// A door sees for itself who may come in.
+fn enter(door: &Door, ticket: &mut Ticket, call: Call, request: Request<Uploading>) -> Answering {
+    ticket.answered_by(call.protocol().name());
+    match door.frontends.answer_now(&None, &call, &request) {
+        Some(answer) => Answering::Now(Some(answer)),
+        None => Answering::Later(door.frontends.answer(None, call, request)),
     }
 }
 

@@ -12,10 +12,12 @@ use std::sync::Arc;
 use hyper::{Request, StatusCode};
 
 use super::access::Uploading;
+use super::doors::{Doors, Entrance};
 use crate::error::{Error, Kind, Result};
 use crate::key::Scope;
+use crate::keyring::Keyring;
 use crate::protocol::http::{self, Answer, Dialect as _, Entries, Target, Upload};
-use crate::protocol::{Context, Places, bazel, blob, ccache, gradle, maven, nx, reapi, turborepo};
+use crate::protocol::{Admission, Context, Places, bazel, blob, ccache, gradle, maven, nx, reapi, turborepo};
 
 /// A refused upload is read up to here, so that the client comes to read the answer.
 pub(super) const DRAIN_BYTES_MAX: u64 = 64 << 20;
@@ -31,6 +33,7 @@ pub(super) struct Frontends {
     gradle: Entries,
     maven: Entries,
     reapi: reapi::Frontend,
+    doors: Doors,
     places: Arc<Places>,
 }
 
@@ -45,6 +48,10 @@ pub enum Protocol {
     Nx,
     /// The Remote Execution API over gRPC: moon, Bazel, Buck2, Pants.
     Reapi,
+    /// Azure Blob's: lage, sccache.
+    Azure,
+    /// S3's: sccache, Rush, SDKs.
+    S3,
     /// One of those that answer for named entries alike.
     Named(Named),
 }
@@ -69,6 +76,7 @@ pub(super) enum Call {
     Turborepo(turborepo::Route),
     Nx(nx::Route),
     Reapi(reapi::Route),
+    Door(Admission, Entrance),
     Named(Named, Target),
 }
 
@@ -89,7 +97,7 @@ type Answering = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
 /// In this order they are asked whether a path is theirs. ccache before Bazel: its bazel layout is told from action
 /// results by its names.
-const PROTOCOLS: [Protocol; 8] = [
+const PROTOCOLS: [Protocol; 10] = [
     Protocol::Named(Named::Blob),
     Protocol::Named(Named::Maven),
     Protocol::Named(Named::Ccache),
@@ -98,10 +106,12 @@ const PROTOCOLS: [Protocol; 8] = [
     Protocol::Turborepo,
     Protocol::Bazel,
     Protocol::Reapi,
+    Protocol::Azure,
+    Protocol::S3,
 ];
 
 /// First segments that are on the map for later versions.
-const UNSERVED: [&str; 5] = ["dav", "nix", "go", "larder", "s3"];
+const UNSERVED: [&str; 3] = ["dav", "nix", "go"];
 
 // === impl Protocol ===
 
@@ -118,6 +128,8 @@ impl Protocol {
             Self::Turborepo => "turborepo",
             Self::Nx => "nx",
             Self::Reapi => "reapi",
+            Self::Azure => "azure",
+            Self::S3 => "s3",
             Self::Named(which) => which.name(),
         }
     }
@@ -132,8 +144,8 @@ impl Protocol {
                 turborepo::Route::parse(segments).map(|(at, route)| (at, Call::Turborepo(route)))
             }
             Self::Nx => nx::Route::parse(segments).map(|(at, route)| (at, Call::Nx(route))),
-            // Told by its content type, not by its path: see `Frontends::find_call`.
-            Self::Reapi => None,
+            // Told by its content type; told by paths as they came.
+            Self::Reapi | Self::Azure | Self::S3 => None,
             Self::Named(which) => which.parse(segments).map(|parsed| named(parsed, which)),
         }
     }
@@ -185,6 +197,7 @@ impl Call {
             Self::Turborepo(_) => Protocol::Turborepo,
             Self::Nx(_) => Protocol::Nx,
             Self::Reapi(_) => Protocol::Reapi,
+            Self::Door(_, entrance) => entrance.protocol(),
             Self::Named(which, _) => Protocol::Named(*which),
         }
     }
@@ -193,7 +206,7 @@ impl Call {
 // === impl Frontends ===
 
 impl Frontends {
-    pub(super) fn new(context: Context, places: Places) -> Self {
+    pub(super) fn new(context: Context, places: Places, keyring: &Keyring) -> Self {
         let (context, places) = (Arc::new(context), Arc::new(places));
         Self {
             bazel: bazel::Frontend::new(Arc::clone(&context)),
@@ -203,6 +216,7 @@ impl Frontends {
             ccache: ccache::frontend(Arc::clone(&context)),
             gradle: gradle::frontend(Arc::clone(&context)),
             maven: maven::frontend(Arc::clone(&context)),
+            doors: Doors::new(&context, &places, keyring),
             reapi: reapi::Frontend::new(context, Arc::clone(&places)),
             places,
         }
@@ -271,6 +285,7 @@ impl Frontends {
             Call::Nx(route) => self.nx.answer_now(scope, route, request),
             // What is asked for is in the body.
             Call::Reapi(_) => None,
+            Call::Door(admission, entrance) => self.doors.answer_now(*admission, entrance, request),
             Call::Named(which, target) => self.named(*which).answer_now(scope, target, request),
         }
     }
@@ -287,6 +302,9 @@ impl Frontends {
             }
             Call::Nx(route) => Box::pin(async move { all.nx.answer(all.scope(&spot), route, request).await }),
             Call::Reapi(route) => Box::pin(async move { all.reapi.answer(route, request).await }),
+            Call::Door(admission, entrance) => {
+                Box::pin(async move { all.doors.answer(admission, entrance, request).await })
+            }
             Call::Named(which, target) => {
                 Box::pin(async move { all.named(which).answer(all.scope(&spot), target, request).await })
             }
@@ -305,6 +323,7 @@ impl Frontends {
             Some(Protocol::Turborepo) => self.turborepo.refuse_request(error, request).await,
             Some(Protocol::Nx) => self.nx.refuse_request(error, request).await,
             Some(Protocol::Reapi) => self.reapi.refuse_request(error),
+            Some(door @ (Protocol::Azure | Protocol::S3)) => self.doors.refuse(door, error, request).await,
             Some(Protocol::Named(which)) => self.named(which).refuse_request(error, request).await,
             None => {
                 let status = match error.kind() {
@@ -355,6 +374,6 @@ mod tests {
         for protocol in PROTOCOLS {
             assert_eq!(Protocol::named(protocol.name()), Some(protocol));
         }
-        assert_eq!(Protocol::named("s3"), None);
+        assert_eq!(Protocol::named("larder"), None);
     }
 }

@@ -10,6 +10,7 @@ mod authority;
 mod clocks;
 mod connection;
 mod dispatch;
+mod doors;
 mod frontends;
 mod guard;
 mod identity;
@@ -39,6 +40,7 @@ use listen::Listener;
 
 use crate::cache::Cache;
 use crate::key::Owner;
+use crate::keyring::Keyring;
 use crate::protocol::{Context, Places, Routes};
 
 /// What the server is told.
@@ -52,6 +54,8 @@ pub struct Settings {
     pub users: Vec<u32>,
     /// What lets in off loopback.
     pub tokens: Tokens,
+    /// What was issued.
+    pub keyring: Keyring,
     /// Where namespaces read from and write to.
     pub routes: Routes,
     /// How long HTTP/1 connections without a request stay readable when the daemon stops.
@@ -79,6 +83,7 @@ impl Default for Settings {
             allow_hosts: Vec::new(),
             users: Vec::new(),
             tokens: Tokens::default(),
+            keyring: Keyring::none(),
             routes: Routes::default(),
             linger: Duration::from_secs(1),
             grace: Duration::from_secs(5),
@@ -110,7 +115,7 @@ impl Server {
             guard: guard::Guard::new(server.settings.allow_hosts.clone()),
             tokens: server.settings.tokens.clone(),
             admin,
-            frontends: Arc::new(Frontends::new(context, places)),
+            frontends: Arc::new(Frontends::new(context, places, &server.settings.keyring)),
         });
         for listener in bound.listeners {
             server.tasks.spawn(accept(

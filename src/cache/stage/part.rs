@@ -115,6 +115,7 @@ impl PartialUpload {
     /// Makes these parts, in this order, an entry; `None` when one of them is not here. Those that went into it are
     /// gone then, others stay, unless the upload was begun by [`PartialUpload::begin`]: then it has ended. On an error
     /// all is as it was. One part alone becomes the entry as it lies; of several, or of few bytes, a copy is written.
+    /// `etag`: as [`Put::set_etag`].
     ///
     /// # Errors
     /// As [`Cache::put`] and [`Put::commit`]. Parts that could not be kept make it [`Outcome::Shed`].
@@ -125,6 +126,7 @@ impl PartialUpload {
         claim: Claim,
         attrs: Attrs,
         condition: Precondition,
+        etag: Option<Arc<str>>,
     ) -> Result<Option<Committed>> {
         let hold = self.hold_known();
         let known = hold.as_ref().and_then(|hold| {
@@ -142,7 +144,8 @@ impl PartialUpload {
             return Err(Error::new(Kind::Mismatch, message));
         }
         let claim = Claim { len: Some(len), ..claim };
-        let put = self.cache.put(&self.scope, key, claim, attrs, condition).await?;
+        let mut put = self.cache.put(&self.scope, key, claim, attrs, condition).await?;
+        put.etag = etag;
         let committed = match &hold {
             Some(hold) => self.publish(put, hold, &mut parts).await?,
             None => put.commit().await?,
@@ -188,7 +191,7 @@ impl PartialUpload {
     async fn copy(&self, mut put: Put, parts: &[(String, Arc<Whole>)]) -> Result<Committed> {
         let lost = parts.iter().find_map(|(_, part)| part.lost());
         if let Some(reason) = lost {
-            return Ok(self.shed(reason, parts));
+            return Ok(self.shed(reason, parts, put.etag.take()));
         }
         for (_, part) in parts {
             let Kept::Draft(draft) = &part.kept else { continue };
@@ -198,7 +201,7 @@ impl PartialUpload {
                     Ok(piece) => put.write(piece).await?,
                     Err(error) => {
                         tracing::warn!(%error, "a part of an upload can't be read back");
-                        return Ok(self.shed(shed_of(&error), parts));
+                        return Ok(self.shed(shed_of(&error), parts, put.etag.take()));
                     }
                 }
             }
@@ -207,11 +210,13 @@ impl PartialUpload {
     }
 
     /// The client is told nothing of it, as of any put that can't be kept.
-    fn shed(&self, reason: Shed, parts: &[(String, Arc<Whole>)]) -> Committed {
+    fn shed(&self, reason: Shed, parts: &[(String, Arc<Whole>)], etag: Option<Arc<str>>) -> Committed {
         self.cache.shed(reason);
-        let mut hasher = Function::Blake3.hasher();
-        parts.iter().for_each(|(_, part)| hasher.update(part.digest.hash()));
-        let etag = hasher.finish().hex()[..32].into();
+        let etag = etag.unwrap_or_else(|| {
+            let mut hasher = Function::Blake3.hasher();
+            parts.iter().for_each(|(_, part)| hasher.update(part.digest.hash()));
+            hasher.finish().hex()[..32].into()
+        });
         Committed { etag, created: true, outcome: Outcome::Shed(reason) }
     }
 

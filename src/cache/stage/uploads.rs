@@ -12,6 +12,7 @@ use crate::cache::put::Put;
 use crate::cache::status::PartialUploads;
 use crate::entry::Attrs;
 use crate::error::{Error, Kind, Result};
+use crate::key::Owner;
 
 /// All of them.
 #[derive(Debug, Default)]
@@ -68,6 +69,11 @@ pub(super) struct Limits {
 impl Uploads {
     pub(super) fn get(&self, ident: &Ident) -> Option<&Upload> {
         self.all.get(ident)
+    }
+
+    /// Of an owner's.
+    pub(super) fn ids(&self, owner: Owner) -> impl Iterator<Item = &Arc<str>> {
+        self.all.keys().filter(move |(of, _)| *of == owner).map(|(_, id)| id)
     }
 
     pub(super) fn get_mut(&mut self, ident: &Ident) -> Option<&mut Upload> {

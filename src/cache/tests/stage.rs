@@ -22,7 +22,8 @@ impl Bench {
 
     async fn assemble(&self, id: &str, parts: &[&str], key: &Key) -> Option<Committed> {
         let upload = self.upload(id);
-        let put = upload.assemble(parts, key.clone(), Claim::default(), Attrs::default(), Precondition::None);
+        let put =
+            upload.assemble(parts, key.clone(), Claim::default(), Attrs::default(), Precondition::None, None);
         put.await.expect("committed")
     }
 
@@ -140,7 +141,7 @@ async fn an_upload_that_can_not_be_put_together_is_as_it_was() {
             ("there", Claim::default(), Precondition::Absent, crate::error::Kind::Precondition),
         ] {
             let upload = bench.upload("upload");
-            let put = upload.assemble(parts, named(BLOB, name), claim, Attrs::default(), condition);
+            let put = upload.assemble(parts, named(BLOB, name), claim, Attrs::default(), condition, None);
             assert_eq!(put.await.expect_err("refused").kind(), kind);
         }
     }

@@ -176,7 +176,7 @@ async fn whatever_happens_nothing_is_left_behind() {
                 4 => drop(
                     bench
                         .upload(id)
-                        .assemble(&["1"], key, Claim::default(), Attrs::default(), Precondition::None)
+                        .assemble(&["1"], key, Claim::default(), Attrs::default(), Precondition::None, None)
                         .await,
                 ),
                 5 => drop(upload.end()),
