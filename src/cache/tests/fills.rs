@@ -239,21 +239,6 @@ async fn an_object_over_entry_max_streams_through() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_old_copy_of_a_mutable_name_is_revalidated_behind() {
-    const NOW: Space = Space::new("now", Naming::Mutable { max_age: Duration::ZERO }, Layout::Namespaced);
-    let bench = Bench::new(|_| {});
-    bench.fake.set("now/x", "old");
-    assert_eq!(bench.get(&named(NOW, "x")).await, Some(Bytes::from_static(b"old")));
-    bench.fake.set("now/x", "new");
-    let mut tries = 0;
-    while bench.get(&named(NOW, "x")).await != Some(Bytes::from_static(b"new")) {
-        tries += 1;
-        assert!(tries < 100_000, "it is never seen");
-        tokio::task::yield_now().await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn what_an_answered_action_result_names_comes_behind() {
     let bench = Bench::new(|_| {});
     let blob = noise(5000);

@@ -2,6 +2,7 @@
 
 pub(crate) mod fake;
 mod fills;
+mod freshen;
 mod lists;
 mod model;
 mod puts;

@@ -175,6 +175,12 @@ async fn an_upload_that_was_begun_is_there_until_its_end() {
     let late = bench.upload("late").part("1", None).await.expect("let in");
     assert!(bench.upload("late").end());
     assert_eq!(late.finish(None).await.expect("no error"), None, "the upload has ended");
+    let ids = |prefix| bench.cache.staged_ids(bench.scope(), prefix);
+    bench.upload("a/1").begin(Attrs::default());
+    bench.part("a/2", "1", b"1").await;
+    assert_eq!(ids("a/").iter().map(|id| &**id).collect::<Vec<_>>(), ["a/1", "a/2"]);
+    assert!(ids("b").is_empty());
+    assert!(bench.upload("a/1").end() && bench.upload("a/2").end());
     drop(bench.upload("dropped").part("1", None).await.expect("let in"));
     bench.nothing_left().await;
     let other = Scope { owner: crate::key::Owner(7), ..bench.scope().clone() };
