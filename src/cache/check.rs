@@ -274,6 +274,7 @@ fn length_agrees(object: &ObjectMeta) -> bool {
 
 /// What an upstream's answer says of an entry.
 pub(super) fn meta_of(asked: &Asked, object: &ObjectMeta) -> Meta {
+    use super::upload::CONTENT_TYPE_ATTR;
     use super::verify::{DIGEST_ATTR, ETAG_ATTR, LEN_ATTR, parse_digest};
 
     let digest = match &asked.key {
@@ -286,6 +287,15 @@ pub(super) fn meta_of(asked: &Asked, object: &ObjectMeta) -> Meta {
         (_, None, Some(theirs)) => Arc::clone(theirs),
         (_, None, None) => format!("{}-{}", object.len, now_ms()).into(),
     };
-    let attrs = object.attrs.without(&[DIGEST_ATTR, ETAG_ATTR, LEN_ATTR]);
+    let mut attrs = object.attrs.without(&[DIGEST_ATTR, ETAG_ATTR, LEN_ATTR]);
+    // What others put there has its type where stores keep it; bytes are what is meant without one.
+    let foreign = object.attrs.get(ETAG_ATTR).is_none() && attrs.get(CONTENT_TYPE_ATTR).is_none();
+    let content_type =
+        object.content_type.as_ref().filter(|kind| foreign && !kind.ends_with("/octet-stream"));
+    if let Some(content_type) = content_type
+        && let Ok(typed) = attrs.and([(CONTENT_TYPE_ATTR.to_owned(), content_type.clone())])
+    {
+        attrs = typed;
+    }
     Meta { len: object.len, digest, etag, attrs, stored_ms: now_ms(), origin_etag: object.etag.clone() }
 }

@@ -43,7 +43,7 @@ pub(super) enum Ending {
 const TREE_BYTES_MAX: u64 = 64 << 20;
 
 /// The attribute that is an object's media type.
-const CONTENT_TYPE_ATTR: &str = "contenttype";
+pub(super) const CONTENT_TYPE_ATTR: &str = "contenttype";
 
 /// Bytes of a stored entry, for an upload.
 struct FromStore {

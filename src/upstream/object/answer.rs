@@ -81,6 +81,10 @@ impl Answer {
             .headers()
             .keys()
             .any(|name| OWN_HEADERS.iter().any(|own| name.as_str().starts_with(own)));
+        // What its bytes are encoded in is told to whoever gets them.
+        let encoding =
+            owned("content-encoding").filter(|coding| !matches!(&**coding, "" | "identity" | "aws-chunked"));
+        let encoding = encoding.map(|coding| ("contentencoding".to_owned(), coding));
         let attrs = response.headers().iter().filter_map(|(name, value)| {
             let name = META_HEADERS.iter().find_map(|prefix| name.as_str().strip_prefix(prefix))?;
             Some((name.to_owned(), value.to_str().ok()?.to_owned()))
@@ -96,7 +100,7 @@ impl Answer {
             etag: etag.map(Into::into),
             last_modified: date("last-modified"),
             server_date: date("date"),
-            attrs: attributes(attrs),
+            attrs: attributes(unlike(attrs.collect(), encoding)),
             content_type: owned("content-type"),
             stated: Stated {
                 md5: text("x-ms-blob-content-md5")
@@ -258,9 +262,20 @@ fn goog_hash<'a>(hashes: &[&'a str], name: &str, text: &impl Fn(&str) -> Option<
 }
 
 /// The metadata that [`Attrs`] can carry; foreign names with dashes are none of ours.
+/// All, and one more unless its name is among them.
+fn unlike(
+    mut pairs: Vec<(String, String)>,
+    more: Option<(String, String)>,
+) -> impl Iterator<Item = (String, String)> {
+    pairs.extend(more.filter(|more| !pairs.iter().any(|pair| pair.0 == more.0)));
+    pairs.into_iter()
+}
+
+/// Names that others chose and no attribute can have are kept as a client's own, where there is room for them.
 fn attributes(pairs: impl Iterator<Item = (String, String)>) -> Attrs {
-    let kept = pairs.filter(|pair| Attrs::new([pair.clone()]).is_ok());
-    Attrs::new(kept).unwrap_or_default()
+    let (kept, others): (Vec<_>, Vec<_>) = pairs.partition(|pair| Attrs::new([pair.clone()]).is_ok());
+    let attrs = Attrs::new(kept).unwrap_or_default();
+    attrs.with_user(others).unwrap_or(attrs)
 }
 
 /// The text of the first `<name>`, with XML's own escapes undone.

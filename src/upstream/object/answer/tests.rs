@@ -130,7 +130,8 @@ fn azure_says_in_the_head_of_an_answer_what_it_is_about() {
         ],
     );
     assert_eq!(blob.meta.stated.md5, None, "a part's");
-    assert_eq!((blob.meta.attrs.get("larderlen"), blob.meta.attrs.iter().count()), (Some("6"), 1));
+    assert_eq!(blob.meta.attrs.get("larderlen"), Some("6"));
+    assert_eq!(blob.meta.attrs.user(), [("with-dash".to_owned(), "6".to_owned())]);
     let blob = head(206, &[("x-ms-blob-content-md5", "1B2M2Y8AsgTpgAmY7PhCfg==")]);
     assert_eq!(blob.meta.stated.md5.map(|md5| md5[0]), Some(0xd4), "the whole's");
 }
@@ -184,4 +185,21 @@ fn checksums_are_parsed_strictly() {
 fn xml_is_read_as_far_as_needed() {
     assert_eq!(element("<a><Code> x&amp;lt;y </Code></a>", "Code").as_deref(), Some("x&lt;y"));
     assert_eq!(element("<Code>x", "Code"), None);
+}
+
+#[test]
+fn what_others_attached_is_kept_under_whatever_name() {
+    let answer = head(
+        200,
+        &[
+            ("x-amz-meta-outputid", "1"),
+            ("x-amz-meta-a-b", "2"),
+            ("x-amz-meta-larderetag", "3"),
+            ("content-encoding", "gzip"),
+        ],
+    );
+    let attrs = answer.meta.attrs;
+    assert_eq!(attrs.get("contentencoding"), Some("gzip"));
+    assert_eq!(attrs.get("larderetag"), Some("3"));
+    assert_eq!(attrs.user(), [("a-b".into(), "2".into()), ("outputid".into(), "1".into())]);
 }
