@@ -23,7 +23,6 @@ pub mod gradle;
 pub mod http;
 pub mod maven;
 pub mod nx;
-#[expect(dead_code, reason = "what the doors to come have in common")]
 mod objects;
 pub mod reapi;
 mod routes;

@@ -131,7 +131,11 @@ impl<B: Incoming> Upload<B> {
         if self.state == State::Whole { answer } else { closing(answer, self.version) }
     }
 
-    async fn next(&mut self) -> Result<Option<Bytes>> {
+    /// The next piece of the body; `None` at its end.
+    ///
+    /// # Errors
+    /// `Invalid` when the client broke off.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>> {
         self.waits = false;
         if self.state != State::Open {
             return Ok(None);

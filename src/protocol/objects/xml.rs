@@ -157,7 +157,17 @@ impl Writer {
 
     /// An element with text alone.
     pub(crate) fn text(&mut self, name: &'static str, text: &str) -> &mut Self {
-        self.open(name);
+        self.text_with(name, &[], text)
+    }
+
+    /// The same with attributes.
+    pub(crate) fn text_with(
+        &mut self,
+        name: &'static str,
+        attributes: &[(&str, &str)],
+        text: &str,
+    ) -> &mut Self {
+        self.open_with(name, attributes);
         // What XML has no way to write stands in as what Unicode has for it.
         let written =
             text.replace(|char: char| char < ' ' && !matches!(char, '\t' | '\n' | '\r'), "\u{fffd}");

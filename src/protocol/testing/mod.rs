@@ -1,6 +1,7 @@
 //! The frontends over a real cache, by the requests that clients send.
 
 mod anything;
+mod azure;
 mod bazel;
 mod blob;
 mod ccache;
