@@ -3,6 +3,7 @@
 mod bazelrc;
 mod client;
 mod queue;
+mod token;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -34,6 +35,9 @@ enum Command {
     Config(Print),
     /// Print the lines of a .bazelrc that make this daemon Bazel's cache
     Bazelrc(bazelrc::BazelrcFlags),
+    /// Issue, list and revoke keys and tokens for this daemon's clients
+    #[command(subcommand)]
+    Token(token::TokenCommand),
     /// List what waits to go upstream
     Queue(queue::QueueFlags),
     /// Wait until nothing waits to go upstream
@@ -75,6 +79,7 @@ pub fn run() -> ExitCode {
         Command::Config(Print::Schema) => print(&format!("{:#}\n", config::schema())),
         Command::Config(Print::Example) => print(&config::example()),
         Command::Bazelrc(flags) => bazelrc::bazelrc(&flags, &environment),
+        Command::Token(command) => token::token(command, &environment),
         Command::Queue(flags) => wait_for(queue::queue(flags, &environment)),
         Command::Flush(flags) => wait_for(queue::flush(flags, &environment)),
     }

@@ -36,6 +36,14 @@ impl Folders {
         Ok(Self { cache: platform.cache_dir().to_path_buf(), state, socket })
     }
 
+    /// The state folder of the daemon that `dir`, or its absence, means.
+    ///
+    /// # Errors
+    /// Words, when this user has no folders.
+    pub fn state(dir: Option<PathBuf>, environment: &Environment) -> Result<PathBuf, String> {
+        Self::find(dir, environment).map(|folders| folders.state)
+    }
+
     /// The admin socket of the daemon that `dir`, or its absence, means.
     ///
     /// # Errors

@@ -26,7 +26,7 @@ pub(super) fn listeners(said: &Said, wishes: &Wishes, problems: &mut Vec<Problem
             Ok(endpoint) => {
                 let words = format!(
                     "{endpoint} is not loopback: it needs a `[[listeners]]` table with `insecure = true`, and \
-                     `access.tokens`; or listen on 127.0.0.1, [::1] or unix:/path"
+                     tokens (`larder token new`); or listen on 127.0.0.1, [::1] or unix:/path"
                 );
                 problems.push(said.top.problem("listen", words));
             }
@@ -46,12 +46,6 @@ pub(super) fn listeners(said: &Said, wishes: &Wishes, problems: &mut Vec<Problem
                          the way; say `insecure = true` if that network is your own, or listen on loopback"
                     );
                     problems.push(section.problem("insecure", words));
-                }
-                if !endpoint.is_private() && wishes.tokens.is_none() {
-                    let words = format!(
-                        "{endpoint} is not loopback and lets in by token only; name their file in `access.tokens`"
-                    );
-                    problems.push(section.problem("address", words));
                 }
                 if found.iter().any(|one| one.endpoint == endpoint) {
                     problems.push(

@@ -17,6 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{Config, PORT};
 use crate::error::{Error, Kind, Result};
+use crate::keyring::Keyring;
 use crate::logging;
 use crate::protocol::{self, Context};
 use crate::server::{self, Bound, Endpoint, Limits, Server, Wanted};
@@ -108,6 +109,7 @@ fn server_settings(config: &Config, descriptors: u64) -> server::Settings {
         allow_hosts: config.allow_hosts.clone(),
         users: config.users.clone(),
         tokens: config.tokens.clone(),
+        keyring: Keyring::open(&config.folders.state),
         routes: protocol::Routes::new(
             protocol::Route { upstream: config.routes.default, ..Default::default() },
             config.routes.namespaces.iter().cloned(),

@@ -22,6 +22,7 @@ use super::path::with_segments;
 use super::tokens::Tokens;
 use super::visit::Visit;
 use super::wire::Socket;
+use crate::keyring::Keyring;
 use crate::protocol::http::{self, Answer, Reply, Upload};
 use crate::protocol::{Admission, reapi};
 
@@ -32,8 +33,8 @@ const MAP: &str = "not a path of this cache, which serves [/ns]/cas/{64 hex}, [/
                    /larder/{container}/{blob} (Azure Blob: lage), /s3/{bucket}/{key} (S3), /-/healthz, \
                    /-/readyz, /-/stats, and the Remote Execution API over gRPC (HTTP/2)\n";
 
-const NO_TOKEN: &str =
-    "this listener needs a token: Authorization: Bearer TOKEN, or Basic with its name and TOKEN";
+const NO_TOKEN: &str = "this listener needs a token (`larder token new --bearer NAME` issues one): Authorization: Bearer TOKEN, or Basic with \
+     its name and TOKEN";
 
 /// What every request comes through.
 #[derive(Debug)]
@@ -41,6 +42,7 @@ pub(super) struct Door {
     pub(super) access: Access,
     pub(super) guard: Guard,
     pub(super) tokens: Tokens,
+    pub(super) keyring: Keyring,
     pub(super) admin: Arc<Admin>,
     pub(super) frontends: Arc<Frontends>,
 }
@@ -76,8 +78,9 @@ pub(super) fn answer(
         }
         return Answering::later(plain(StatusCode::FORBIDDEN, format!("{words}\n").into(), request));
     }
-    let is_admitted = visit.gate != Gate::Tokens || door.tokens.admits(request.headers().get(AUTHORIZATION));
-    if let Some(entrance) = Entrance::find(visit.only, request.uri().path(), None).filter(|_| !is_grpc) {
+    let is_admitted = visit.gate != Gate::Tokens || door.admits(request.headers().get(AUTHORIZATION));
+    let host = door.guard.s3_host(request.uri(), request.headers(), visit);
+    if let Some(entrance) = Entrance::find(visit.only, request.uri().path(), host).filter(|_| !is_grpc) {
         let admission = if is_admitted { Admission::Owner } else { Admission::Signed };
         return enter(door, ticket, Call::Door(admission, entrance), request);
     }
@@ -185,6 +188,11 @@ impl Future for Answering {
 // === impl Door ===
 
 impl Door {
+    /// Whether a request off loopback names a token.
+    fn admits(&self, authorization: Option<&HeaderValue>) -> bool {
+        self.tokens.admits(authorization, &self.keyring)
+    }
+
     pub(super) fn caller(&self, socket: &Socket) -> Caller {
         self.access.caller(socket)
     }

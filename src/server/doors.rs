@@ -9,6 +9,7 @@ use hyper::Request;
 
 use super::access::Uploading;
 use super::frontends::Protocol;
+use super::virtual_host::S3Host;
 use crate::error::Error;
 use crate::keyring::Keyring;
 use crate::protocol::http::Answer;
@@ -78,9 +79,10 @@ impl Doors {
 
 impl Entrance {
     /// The door that a path leads to; on a listener for one door alone, every path does.
-    pub(super) fn find(only: Option<Protocol>, path: &str, bucket: Option<&str>) -> Option<Self> {
+    pub(super) fn find(only: Option<Protocol>, path: &str, host: Option<S3Host<'_>>) -> Option<Self> {
+        let bucket = host.and_then(|host| host.bucket);
         match only {
-            None if bucket.is_some() => Some(Self::S3(s3::Route::parse(path, bucket))),
+            None if host.is_some() => Some(Self::S3(s3::Route::parse(path, bucket))),
             None => match (below(path, ACCOUNT), below(path, S3)) {
                 (Some(rest), _) => Some(Self::Azure(azure::Route::parse(rest))),
                 (None, Some(rest)) => Some(Self::S3(s3::Route::parse(rest, None))),
@@ -133,7 +135,11 @@ mod tests {
             assert_eq!(found(Some(Protocol::S3), path, None), Some(Protocol::S3), "{path}");
             assert_eq!(found(Some(Protocol::Azure), path, None), Some(Protocol::Azure), "{path}");
             assert_eq!(found(Some(Protocol::Named(Named::Blob)), path, None), None, "{path}");
-            assert_eq!(found(None, path, Some("bucket")), Some(Protocol::S3), "{path}");
+            assert_eq!(
+                found(None, path, Some(S3Host { bucket: Some("bucket") })),
+                Some(Protocol::S3),
+                "{path}"
+            );
         }
     }
 }

@@ -10,6 +10,7 @@ use hyper::header::{HOST, HeaderName, HeaderValue, ORIGIN};
 use hyper::{HeaderMap, Uri, Version};
 
 use super::listen::Gate;
+use super::virtual_host::{self, S3Host};
 use super::visit::Visit;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -26,6 +27,20 @@ impl Guard {
     /// `allow_hosts`: further names, without a port.
     pub(super) fn new(allow_hosts: Vec<String>) -> Self {
         Self { allow_hosts }
+    }
+
+    /// The bucket that a request's host stands for, if it is one of S3's: `Some(None)` where paths begin with it.
+    pub(super) fn s3_host<'a>(
+        &self,
+        uri: &'a Uri,
+        headers: &'a HeaderMap,
+        visit: &Visit,
+    ) -> Option<S3Host<'a>> {
+        let host = match uri.authority() {
+            Some(authority) => authority.host(),
+            None => without_port(headers.get(HOST)?.to_str().ok()?),
+        };
+        virtual_host::of(host, &self.allow_hosts, visit.only)
     }
 
     /// Whether a request may come in; else the words for the 403. By a unix socket, which no page reaches, clients name
@@ -60,6 +75,7 @@ impl Guard {
             _ => return Err("the request needs one Host header".into()),
         };
         if is_loopback(host)
+            || virtual_host::of(host, &self.allow_hosts, visit.only).is_some()
             || (visit.gate == Gate::Tokens && visit.local.is_some() && address_of(host) == visit.local)
             || self.allow_hosts.iter().any(|allowed| allowed.eq_ignore_ascii_case(host))
         {

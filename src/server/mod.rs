@@ -17,6 +17,7 @@ mod identity;
 mod listen;
 mod path;
 mod tokens;
+mod virtual_host;
 mod visit;
 mod wire;
 
@@ -114,6 +115,7 @@ impl Server {
             access,
             guard: guard::Guard::new(server.settings.allow_hosts.clone()),
             tokens: server.settings.tokens.clone(),
+            keyring: server.settings.keyring.clone(),
             admin,
             frontends: Arc::new(Frontends::new(context, places, &server.settings.keyring)),
         });

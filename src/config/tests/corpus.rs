@@ -4,7 +4,7 @@ use super::super::{Environment, Flags};
 use super::{load, load_with, said};
 
 const OFF_LOOPBACK: &str = "is not loopback: it needs a `[[listeners]]` table with `insecure = true`, and \
-                            `access.tokens`; or listen on 127.0.0.1, [::1] or unix:/path";
+                            tokens (`larder token new`); or listen on 127.0.0.1, [::1] or unix:/path";
 
 /// A file, and all that is said of it.
 const CORPUS: &[(&str, &[&str])] = &[
@@ -233,10 +233,10 @@ const CORPUS: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "[[listeners]]\naddress = \"127.0.0.1:1\"\nonly = \"s3\"",
+        "[[listeners]]\naddress = \"127.0.0.1:1\"\nonly = \"dav\"",
         &[
-            "larder.toml:3:8: `listeners.1.only`: is not one of \"bazel\", \"blob\", \"ccache\", \"gradle\", \"maven\", \
-             \"nx\", \"reapi\", \"turborepo\"",
+            "larder.toml:3:8: `listeners.1.only`: is not one of \"azure\", \"bazel\", \"blob\", \"ccache\", \"gradle\", \
+             \"maven\", \"nx\", \"reapi\", \"s3\", \"turborepo\"",
         ],
     ),
     (
@@ -249,8 +249,6 @@ const CORPUS: &[(&str, &[&str])] = &[
             "larder.toml:1:1: `listeners.1.insecure`: 0.0.0.0:1 is not loopback, and this version has no TLS: tokens \
              and bytes could be read on the way; say `insecure = true` if that network is your own, or listen on \
              loopback",
-            "larder.toml:2:11: `listeners.1.address`: 0.0.0.0:1 is not loopback and lets in by token only; name their \
-             file in `access.tokens`",
         ],
     ),
 ];
