@@ -39,6 +39,7 @@ use hyper::{Method, Request, StatusCode};
 
 use super::http::{self, Answer, Incoming, Upload};
 use super::objects::attrs::Dialect;
+use super::objects::query::Query;
 use super::{Admission, Context, Intent, Places, WHOLE_BYTES_MAX};
 use crate::error::Error;
 use crate::key::{Key, Layout, Name, Naming, Scope, Space};
@@ -48,7 +49,7 @@ use auth::{Asked, Rights};
 use committed::Committed;
 use refusal::Refusal;
 pub use route::Route;
-use route::{Query, Target};
+use route::Target;
 
 /// Blobs of names that may be written again.
 pub const AZURE: Space =

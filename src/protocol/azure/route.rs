@@ -7,10 +7,9 @@
 //! The rest of a path is the blob's name as it stands, with its double slashes, decoded once. Queries are additive: the
 //! parameters of a SAS, `timeout` and whatever else comes along are looked over.
 
-use percent_encoding::percent_decode_str;
-
 use crate::error::{Error, Result};
 use crate::key::Name;
+use crate::protocol::objects::query::decode;
 
 /// What a path names.
 #[derive(Debug)]
@@ -25,10 +24,6 @@ pub(super) enum Target {
     /// Nothing that can be served.
     Refused(Error),
 }
-
-/// A query, decoded.
-#[derive(Debug, Default)]
-pub(super) struct Query(Vec<(String, String)>);
 
 const PATH_BYTES_MAX: usize = 8 << 10;
 
@@ -85,49 +80,6 @@ fn check_container(name: &str) -> Result<()> {
     ))
 }
 
-fn decode(text: &str) -> Result<String> {
-    let escapes = text.bytes().enumerate().filter(|(_, byte)| *byte == b'%');
-    let mut digits = escapes.map(|(at, _)| text.as_bytes().get(at + 1..at + 3));
-    if !digits.all(|digits| digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))) {
-        return Err(Error::invalid("the path has a `%` without two hex digits"));
-    }
-    let decoded = percent_decode_str(text).decode_utf8();
-    Ok(decoded.map_err(|_not_utf8| Error::invalid("the path is not UTF-8 once it is decoded"))?.into_owned())
-}
-
-// === impl Query ===
-
-impl Query {
-    pub(super) fn parse(text: Option<&str>) -> Self {
-        let pairs = text.unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
-        // A `+` is a plus sign here: signatures have them.
-        let plain = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
-        Self(
-            pairs
-                .map(|pair| {
-                    let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-                    (plain(name), plain(value))
-                })
-                .collect(),
-        )
-    }
-
-    /// The first value of a parameter.
-    pub(super) fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
-    }
-
-    /// The same, where none is an empty one.
-    pub(super) fn text(&self, name: &str) -> &str {
-        self.get(name).unwrap_or_default()
-    }
-
-    /// All of them.
-    pub(super) fn pairs(&self) -> &[(String, String)] {
-        &self.0
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -168,13 +120,5 @@ mod tests {
         ] {
             assert!(parsed(bad).starts_with("refused"), "{bad}: {}", parsed(bad));
         }
-    }
-
-    #[test]
-    fn queries_are_decoded_and_plus_signs_are_meant() {
-        let query = Query::parse(Some("comp=block&BlockId=YQ%3D%3D&sig=a+b%2B&&flag&comp=list"));
-        assert_eq!((query.get("comp"), query.get("blockid")), (Some("block"), Some("YQ==")));
-        assert_eq!((query.text("sig"), query.get("flag"), query.text("none")), ("a+b+", Some(""), ""));
-        assert!(Query::parse(None).pairs().is_empty());
     }
 }

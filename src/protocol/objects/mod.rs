@@ -5,6 +5,7 @@
 pub(crate) mod attrs;
 pub(crate) mod listing;
 pub(crate) mod md5;
+pub(crate) mod query;
 pub(crate) mod xml;
 
 /// Who asks, as far as the server knows it.

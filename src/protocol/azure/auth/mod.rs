@@ -17,9 +17,9 @@ use hyper::header::{AUTHORIZATION, HeaderMap};
 use sha2::Sha256;
 
 use super::refusal::Refusal;
-use super::route::Query;
 use crate::keyring::{Access, Grant, Keyring};
 use crate::protocol::Admission;
+use crate::protocol::objects::query::Query;
 
 /// The account that this machine is.
 pub(super) const ACCOUNT: &str = "larder";
