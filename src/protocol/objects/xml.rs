@@ -85,6 +85,11 @@ impl Element {
         self.text.trim()
     }
 
+    /// The same with the space around it: names may begin and end so.
+    pub(crate) fn whole_text(&self) -> &str {
+        &self.text
+    }
+
     /// Its first child of this name.
     pub(crate) fn child(&self, name: &str) -> Option<&Self> {
         self.children.iter().find(|child| child.name == name)
