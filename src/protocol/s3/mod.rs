@@ -92,11 +92,10 @@ fn space_of(name: &str) -> Space {
     const HASH_CHARS: usize = 64;
     let is_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
     let hash = name.len().checked_sub(HASH_CHARS).and_then(|at| name.get(at..));
-    let is_hashed = hash.is_some_and(|hash| {
+    let is_hashed = hash.filter(|hash| hash.bytes().all(is_hex)).is_some_and(|hash| {
         let folders = format!("{}/{}/{}/", &hash[..1], &hash[1..2], &hash[2..3]);
         let before = &name[..name.len() - HASH_CHARS];
-        hash.bytes().all(is_hex)
-            && before.strip_suffix(&folders).is_some_and(|before| before.is_empty() || before.ends_with('/'))
+        before.strip_suffix(&folders).is_some_and(|before| before.is_empty() || before.ends_with('/'))
     });
     if is_hashed { HASHED } else { S3 }
 }
