@@ -337,11 +337,11 @@ fn older_ones_sign_less_and_one_of_a_blob_is_for_that_blob() {
     let escaped = |text: &str| {
         percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
     };
-    let of_2018 = format!("r\n\n2099-01-01T00:00:00Z\n/blob/larder/cache\n\n\n\n2019-07-07\nc\n\n\n\n\n\n");
-    let query = format!("sv=2019-07-07&sr=c&sp=r&se={end}&sig={}", escaped(&sign(&of_2018)));
+    let of_2018 = "r\n\n2099-01-01T00:00:00Z\n/blob/larder/cache\n\n\n\n2019-07-07\nc\n\n\n\n\n\n";
+    let query = format!("sv=2019-07-07&sr=c&sp=r&se={end}&sig={}", escaped(&sign(of_2018)));
     assert!(get("/larder/cache/x", &query).is_ok());
-    let of_2015 = format!("r\n\n2099-01-01T00:00:00Z\n/blob/larder/cache\n\n\n\n2015-04-05\n\n\n\n\n");
-    let query = format!("sv=2015-04-05&sr=c&sp=r&se={end}&sig={}", escaped(&sign(&of_2015)));
+    let of_2015 = "r\n\n2099-01-01T00:00:00Z\n/blob/larder/cache\n\n\n\n2015-04-05\n\n\n\n\n";
+    let query = format!("sv=2015-04-05&sr=c&sp=r&se={end}&sig={}", escaped(&sign(of_2015)));
     assert!(get("/larder/cache/x", &query).is_ok());
 
     let of_blob = Sas::service().with("sr", "b");
