@@ -84,8 +84,12 @@ impl Decoder {
             match piece.iter().position(|byte| *byte == b'\n') {
                 Some(end) => {
                     self.line.extend_from_slice(&piece.split_to(end + 1)[..end]);
-                    if self.line.last() == Some(&b'\r') {
+                    let is_whole = self.line.last() == Some(&b'\r');
+                    if is_whole {
                         self.line.pop();
+                    } else if self.at == At::Break {
+                        // The `\r` of one that is a byte too short would be taken for its last byte.
+                        return Err(malformed("a chunk is not as long as its head says"));
                     }
                     let line = String::from_utf8(std::mem::take(&mut self.line));
                     self.line(&line.map_err(|_| malformed("a line of it is not text"))?)?;
@@ -224,12 +228,13 @@ mod tests {
         let trailers = vec![("x-amz-checksum-crc32".to_owned(), "AAAA".to_owned())];
         assert_eq!(decode(BODY, &[]), Ok((b"larder".to_vec(), 6, trailers)));
         assert_eq!(decode(b"0\r\n\r\n", &[]), Ok((Vec::new(), 0, Vec::new())));
-        assert_eq!(decode(b"a\n0123456789\n0\n\n", &[]).map(|decoded| decoded.1), Ok(10));
+        assert_eq!(decode(b"a\n0123456789\r\n0\n\n", &[]).map(|decoded| decoded.1), Ok(10));
         for bad in [
             &b"x\r\n"[..],
             b"+1\r\na\r\n",
             b"\r\n",
             b"3\r\nlarder\r\n0\r\n\r\n",
+            b"4\r\nlar\r\n0\r\n\r\n",
             b"0\r\nnothing\r\n\r\n",
             b"0\r\n\r\nmore",
             b"fffffffffffffffff\r\n",

@@ -11,6 +11,7 @@ mod nx;
 mod please;
 mod reapi;
 mod rush;
+mod s3;
 mod turborepo;
 mod wire;
 
