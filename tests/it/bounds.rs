@@ -19,7 +19,7 @@ fn blobs(rng: &mut Rng, count: usize, len: usize) -> Vec<Entry> {
 #[track_caller]
 fn put_all(daemon: &Daemon, entries: &[Entry]) {
     for entry in entries {
-        assert_eq!(daemon.send(entry.put()).status(), 200, "{entry:?}");
+        assert_eq!(daemon.send(entry.put()).status(), entry.route.taken(), "{entry:?}");
     }
 }
 
@@ -76,7 +76,7 @@ fn disk_evicts_the_oldest() {
     for len in [30_000, 100_000] {
         let entries = blobs(&mut rng, 120, len);
         for (number, entry) in entries.iter().enumerate() {
-            assert_eq!(daemon.send(entry.put()).status(), 200);
+            assert_eq!(daemon.send(entry.put()).status(), entry.route.taken());
             // A little over it is evicted behind.
             assert!(daemon.stat("/disk/bytes") <= (4 << 20) * 17 / 16 + len as u64, "at entry {number}");
         }

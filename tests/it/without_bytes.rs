@@ -27,7 +27,7 @@ fn fill(daemon: &Daemon, rng: &mut Rng) {
     const PIECES: usize = 4;
     for _ in 0..PIECES {
         let entry = Route::Cas.entry(rng, DISK / 10 / PIECES);
-        assert_eq!(daemon.send(entry.put()).status(), 200);
+        assert_eq!(daemon.send(entry.put()).status(), entry.route.taken());
     }
 }
 

@@ -18,6 +18,10 @@ pub(crate) enum Route {
     Blob,
     Ccache,
     Maven,
+    /// The Azure Blob door, without a signature.
+    Azure,
+    /// The S3 door, without a signature.
+    S3,
 }
 
 /// An entry as a client of its route would have made it.
@@ -31,14 +35,31 @@ pub(crate) struct Entry {
 // === impl Route ===
 
 impl Route {
-    pub(crate) const ALL: [Self; 8] =
-        [Self::Ac, Self::Cas, Self::Turbo, Self::Nx, Self::Gradle, Self::Blob, Self::Ccache, Self::Maven];
+    pub(crate) const ALL: [Self; 10] = [
+        Self::Ac,
+        Self::Cas,
+        Self::Turbo,
+        Self::Nx,
+        Self::Gradle,
+        Self::Blob,
+        Self::Ccache,
+        Self::Maven,
+        Self::Azure,
+        Self::S3,
+    ];
+
+    /// What a PUT that is taken is answered with.
+    pub(crate) fn taken(self) -> u16 {
+        if self == Self::Azure { 201 } else { 200 }
+    }
 
     /// What a PUT over `entry_max` is answered with: a refusal only where the client takes it calmly.
     pub(crate) fn over_entry_max(self) -> u16 {
         match self {
             Self::Ac | Self::Cas | Self::Turbo => 413,
-            Self::Nx | Self::Gradle | Self::Blob | Self::Ccache | Self::Maven => 200,
+            Self::Nx | Self::Gradle | Self::Blob | Self::Ccache | Self::Maven | Self::Azure | Self::S3 => {
+                self.taken()
+            }
         }
     }
 
@@ -55,7 +76,7 @@ impl Route {
             }
             // None is empty.
             Self::Ccache => body.resize(len.max(1), 0),
-            Self::Cas | Self::Turbo | Self::Gradle | Self::Blob | Self::Maven => {}
+            Self::Cas | Self::Turbo | Self::Gradle | Self::Blob | Self::Maven | Self::Azure | Self::S3 => {}
         }
         let number = rng.next();
         let name = sha256(&number.to_le_bytes());
@@ -68,6 +89,9 @@ impl Route {
             Self::Blob => format!("/blob/ns/{name}"),
             Self::Ccache => format!("/ccache/ns/{}/{}", &name[..2], &name[2..40]),
             Self::Maven => format!("/maven/ns/v1.2/org.example/app/{}/app.jar", &name[..16]),
+            // As lage and sccache call them: names whose bytes don't change.
+            Self::Azure => format!("/larder/cache/{}", &name[..40]),
+            Self::S3 => format!("/s3/cache/{}/{}/{}/{name}", &name[..1], &name[1..2], &name[2..3]),
         };
         Entry { route: self, target, body }
     }
@@ -82,7 +106,8 @@ impl Entry {
             Route::Turbo => request.header("authorization", "Bearer any").header("x-artifact-duration", "42"),
             Route::Nx => request.header("content-type", "application/octet-stream"),
             Route::Gradle => request.header("content-type", "application/vnd.gradle.build-cache-artifact.v2"),
-            Route::Ac | Route::Cas | Route::Blob | Route::Ccache | Route::Maven => request,
+            Route::Azure => request.header("x-ms-blob-type", "BlockBlob"),
+            Route::Ac | Route::Cas | Route::Blob | Route::Ccache | Route::Maven | Route::S3 => request,
         }
     }
 
@@ -100,7 +125,9 @@ impl Entry {
             | Route::Gradle
             | Route::Blob
             | Route::Ccache
-            | Route::Maven => request,
+            | Route::Maven
+            | Route::Azure
+            | Route::S3 => request,
         }
     }
 }
