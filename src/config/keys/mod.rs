@@ -108,7 +108,7 @@ pub(super) static TABLES: [TableDoc; 3] = [
         example: "[[listeners]]",
         shape: Shape::Listed,
         reason: "Listeners that need more than an address, beside those of `listen`. Off loopback every request \
-                 needs one of `access.tokens`.",
+                 needs one of `access.tokens`, or what `larder token new` issued.",
         keys: || LISTENERS.iter().map(|key| key.doc).collect(),
     },
 ];

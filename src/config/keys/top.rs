@@ -82,7 +82,7 @@ pub(in crate::config) const TOP: &[Key<Wishes>] = &[
         "access.tokens",
         Text,
         Follows(
-            "no tokens, so that only loopback and unix sockets can be listened on",
+            "no tokens but those that `larder token new --bearer` issued",
             "\"/etc/larder/tokens\"",
         ),
         "A file with a line `NAME:TOKEN` for each who may connect to a listener off loopback, as `Authorization: \
