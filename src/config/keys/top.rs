@@ -81,10 +81,7 @@ pub(in crate::config) const TOP: &[Key<Wishes>] = &[
     key(
         "access.tokens",
         Text,
-        Follows(
-            "no tokens but those that `larder token new --bearer` issued",
-            "\"/etc/larder/tokens\"",
-        ),
+        Follows("no tokens but those that `larder token new --bearer` issued", "\"/etc/larder/tokens\""),
         "A file with a line `NAME:TOKEN` for each who may connect to a listener off loopback, as `Authorization: \
          Bearer TOKEN` or Basic with user NAME and password TOKEN. Its mode must be 0600; it is read at start. A \
          token has 16 characters or more: `openssl rand -hex 32` makes one.",
