@@ -127,7 +127,7 @@ impl Known {
         self.in_flight_bytes.fetch_add(entry.body.len() as u64, Ordering::SeqCst);
         let answer = entry.put().send(addr);
         if let Ok(answer) = &answer {
-            assert_eq!(answer.status(), 200, "{entry:?}");
+            assert_eq!(answer.status(), route.taken(), "{entry:?}");
             self.acknowledged.lock().insert(entry.target.clone(), entry.clone());
         }
         self.in_flight_bytes.fetch_sub(entry.body.len() as u64, Ordering::SeqCst);
