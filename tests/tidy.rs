@@ -65,6 +65,10 @@ fn sources(folder: &str) -> Vec<Source> {
     fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
         let Ok(entries) = fs::read_dir(folder) else { return };
         for path in entries.map(|entry| entry.expect("readable").path()) {
+            // What the tests install is not ours.
+            if path.ends_with("tests/.tools") {
+                continue;
+            }
             if path.is_dir() {
                 walk(&path, found);
             } else if path.extension().is_some_and(|extension| extension == "rs") {

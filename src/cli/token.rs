@@ -47,7 +47,7 @@ pub(super) struct NewFlags {
     whose: Whose,
 
     /// A connection string for this container of the Azure Blob door: lage, sccache, the SDKs
-    #[arg(long, value_name = "CONTAINER", required_unless_present_any = ["s3", "bearer"], conflicts_with_all = ["s3", "bearer"])]
+    #[arg(long, value_name = "CONTAINER", conflicts_with_all = ["s3", "bearer"])]
     azure: Option<String>,
 
     /// An access key for this bucket of the S3 door: sccache, Rush, the SDKs
@@ -59,7 +59,7 @@ pub(super) struct NewFlags {
     bearer: Option<String>,
 
     /// It may read and list
-    #[arg(long, required_unless_present_any = ["read_write", "bearer"], conflicts_with = "read_write")]
+    #[arg(long, conflicts_with = "read_write")]
     read_only: bool,
 
     /// It may read, list, write and delete
@@ -128,8 +128,16 @@ fn new(flags: NewFlags, environment: &Environment) -> Result<(), String> {
         (Some(container), _, _) => (Door::Azure, check_place(container, "a container", "-")?),
         (_, Some(bucket), _) => (Door::S3, check_place(bucket, "a bucket", "-.")?),
         (_, _, Some(name)) => (Door::Bearer, check_name(name)?),
-        (None, None, None) => return Err("issue nothing; say --azure, --s3 or --bearer".into()),
+        (None, None, None) => {
+            return Err("issue nothing; say --azure CONTAINER, --s3 BUCKET or --bearer NAME".into());
+        }
     };
+    if flags.sas && door != Door::Azure {
+        return Err("issue a shared access signature for that; --sas goes with --azure".into());
+    }
+    if door != Door::Bearer && !flags.read_only && !flags.read_write {
+        return Err("issue a key without rights; say --read-only or --read-write".into());
+    }
     let access = if flags.read_only { Access::ReadOnly } else { Access::ReadWrite };
     let expires = flags.expires.map(|age| now() + age.as_secs());
     let state = flags.whose.state(environment)?;

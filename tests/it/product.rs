@@ -17,9 +17,11 @@ use crate::support::setup::Setup;
 use crate::support::tools::bazel::Bazel;
 use crate::support::tools::ccache::Ccache;
 use crate::support::tools::gradle::Gradle;
+use crate::support::tools::lage::Lage;
 use crate::support::tools::moon::Moon;
 use crate::support::tools::nx::Nx;
 use crate::support::tools::rush::Rush;
+use crate::support::tools::sccache::Sccache;
 use crate::support::tools::{Run, Tool, Turbo};
 use crate::support::weed::{self, Keys, Weed};
 use crate::support::{Rng, until};
@@ -59,6 +61,10 @@ struct Checkouts {
     gradle: Gradle,
     ccache: CurrentCcache,
     rush: Rush,
+    lage: Lage,
+    sccache: Sccache,
+    /// Rush by its S3 plugin.
+    rush_s3: Rush,
 }
 
 impl Fleet for Checkouts {
@@ -71,6 +77,9 @@ impl Fleet for Checkouts {
             gradle: Gradle::checkout(version),
             ccache: CurrentCcache::checkout(version),
             rush: Rush::checkout(version),
+            lage: Lage::checkout(version),
+            sccache: Sccache::checkout(version),
+            rush_s3: Rush::checkout(version).s3(),
         }
     }
 
@@ -85,6 +94,9 @@ impl Fleet for Checkouts {
         check("gradle", self.gradle.build(&url), Gradle::TASKS);
         check("ccache", self.ccache.build(&url), CurrentCcache::TASKS);
         check("rush", self.rush.build(&url), Rush::TASKS);
+        check("lage", self.lage.build(&url), Lage::TASKS);
+        check("sccache", self.sccache.build(&url), Sccache::TASKS);
+        check("rush over S3", self.rush_s3.build(&daemon.s3_root()), Rush::TASKS);
     }
 
     fn wipe(&self) {
@@ -95,6 +107,9 @@ impl Fleet for Checkouts {
         self.gradle.wipe();
         self.ccache.wipe();
         self.rush.wipe();
+        self.lage.wipe();
+        self.sccache.wipe();
+        self.rush_s3.wipe();
     }
 
     fn outputs(&self) -> Vec<Vec<String>> {
@@ -106,6 +121,9 @@ impl Fleet for Checkouts {
             self.gradle.outputs(),
             self.ccache.outputs(),
             self.rush.outputs(),
+            self.lage.outputs(),
+            self.sccache.outputs(),
+            self.rush_s3.outputs(),
         ]
     }
 }
@@ -137,8 +155,9 @@ pub(crate) fn two_machines_and_a_bucket_that_goes_away<F: Fleet>(kind: Kind) {
     let keys = kind.keys("one");
     let bucket = Bucket::start(kind, &[&keys]);
     let (desk_way, laptop_way) = (FaultProxy::to(bucket.addr()), FaultProxy::to(bucket.addr()));
-    let machine =
-        |way: &FaultProxy| Setup::new().upstream(bucket.url(way.addr(), "team")).keys(&keys).start();
+    let machine = |way: &FaultProxy| {
+        Setup::new().s3_root().upstream(bucket.url(way.addr(), "team")).keys(&keys).start()
+    };
     let (desk, laptop) = (machine(&desk_way), machine(&laptop_way));
 
     // Desk builds, and its queue drains.

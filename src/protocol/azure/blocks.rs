@@ -259,7 +259,12 @@ fn block_id<'a>(blob: &Blob<'a>) -> std::result::Result<&'a str, Refusal> {
         return Ok(id);
     }
     let words = "blockid is base64 of 1 to 64 bytes";
-    Err(Refusal::bad("InvalidQueryParameterValue", words))
+    let code = if STANDARD.decode(id).is_ok() && !id.is_empty() {
+        "OutOfRangeInput"
+    } else {
+        "InvalidQueryParameterValue"
+    };
+    Err(Refusal::bad(code, words))
 }
 
 fn is_block_id(id: &str) -> bool {

@@ -43,8 +43,14 @@ pub(super) fn dressed(mut answer: Answer, asked: &HeaderMap) -> Answer {
     answer
 }
 
+/// The version that a request speaks.
+pub(super) fn version(asked: &HeaderMap) -> String {
+    let version = asked.get(&VERSION).cloned().unwrap_or(DEFAULT_VERSION);
+    String::from_utf8_lossy(version.as_bytes()).into_owned()
+}
+
 /// One that no other request of this process has, in the form of a GUID.
-fn request_id() -> String {
+pub(super) fn request_id() -> String {
     static START: OnceLock<u64> = OnceLock::new();
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let start = START.get_or_init(|| {

@@ -3,6 +3,7 @@
 //! ```text
 //! GET HEAD PUT DELETE  /larder/{container}/{blob…}                   blobs: whole, in ranges, in blocks
 //! GET HEAD PUT         /larder/{container}?restype=container         containers, and ?comp=list
+//! POST                 /larder[/{container}]?comp=batch              deletions of many blobs
 //! ```
 //!
 //! Clients: lage (backfill), sccache, Rush's Azure plugin, nx-remotecache-azure, BuildKit, the SDKs, `az`. Any
@@ -21,6 +22,7 @@
 //! - What keys are there is the keyring's; how signatures are made is in `auth`.
 
 mod auth;
+mod batch;
 mod blocks;
 mod committed;
 mod containers;
@@ -178,6 +180,10 @@ impl Frontend {
                 _ => None,
             },
         };
+        let is_batch = head.method == Method::POST && query.get("comp") == Some("batch");
+        if is_batch && !matches!(target, Target::Blob(..)) {
+            return self.batch(admission, target.container(), head, upload).await;
+        }
         let rights = auth::rights(&self.keyring, admission, &asked)?;
         let Some(container) = target.container() else {
             return Err(containers::no_account_operation(&head.method));

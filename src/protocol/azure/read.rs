@@ -8,6 +8,7 @@ use crate::body::Body;
 use crate::entry::{ByteRange, Hit, Meta};
 use crate::error::Kind;
 use crate::protocol::http::{self, Answer, Verdict};
+use crate::protocol::objects::conditions::conditions;
 use crate::protocol::objects::md5::Sum;
 use crate::protocol::{Intent, azure::headers::CONTENT_MD5};
 
@@ -121,7 +122,7 @@ impl Frontend {
 
 /// The answer when the conditions don't let the blob be sent.
 fn judge(asked: &HeaderMap, meta: &Meta) -> Option<Result<Answer, Refusal>> {
-    match http::verdict(asked, meta) {
+    match http::verdict(&conditions(asked, ""), meta) {
         Verdict::Answer => None,
         Verdict::NotModified => {
             let mut answer = http::empty(StatusCode::NOT_MODIFIED);

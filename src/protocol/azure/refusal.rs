@@ -75,10 +75,15 @@ impl Refusal {
         })
     }
 
-    pub(super) fn answer(&self) -> Answer {
+    /// The body of an answer.
+    pub(super) fn document(&self) -> String {
         let mut writer = Writer::new();
         writer.open("Error").text("Code", self.code).text("Message", &self.message);
-        let mut answer = http::text(self.status, writer.finish());
+        writer.finish()
+    }
+
+    pub(super) fn answer(&self) -> Answer {
+        let mut answer = http::text(self.status, self.document());
         let headers = answer.headers_mut();
         headers.insert(CONTENT_TYPE, XML);
         headers.insert(ERROR_CODE, HeaderValue::from_static(self.code));

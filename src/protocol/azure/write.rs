@@ -14,6 +14,7 @@ use crate::key::{Key, Scope};
 use crate::protocol::Intent;
 use crate::protocol::http::{self, Answer, Incoming, Upload};
 use crate::protocol::objects::attrs;
+use crate::protocol::objects::conditions::conditions;
 use crate::protocol::objects::md5::{Hasher, Sum};
 use crate::stats::Shed;
 
@@ -174,7 +175,8 @@ pub(super) fn created() -> Answer {
 
 /// On what condition a request writes.
 pub(super) fn condition(asked: &HeaderMap) -> std::result::Result<Precondition, Refusal> {
-    http::precondition(asked).map_err(|error| Refusal::bad("InvalidHeaderValue", error.message()))
+    http::precondition(&conditions(asked, ""))
+        .map_err(|error| Refusal::bad("InvalidHeaderValue", error.message()))
 }
 
 /// The MD5 that the client states of the body.

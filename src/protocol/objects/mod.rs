@@ -1,8 +1,9 @@
-//! What the doors that speak as object stores share: metadata, XML, listings, MD5.
+//! What the doors that speak as object stores share: metadata, conditions, XML, listings, MD5.
 //!
 //! What they answer for a name is decided by each of them; this is only what both mean alike.
 
 pub(crate) mod attrs;
+pub(crate) mod conditions;
 pub(crate) mod listing;
 pub(crate) mod md5;
 pub(crate) mod query;

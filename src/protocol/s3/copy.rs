@@ -12,7 +12,8 @@ use crate::entry::{ByteRange, Claim, Hit};
 use crate::error::{Kind, Result};
 use crate::key::{Key, Scope};
 use crate::protocol::Intent;
-use crate::protocol::http::{self, Answer};
+use crate::protocol::http::{self, Answer, Verdict};
+use crate::protocol::objects::conditions::conditions;
 use crate::protocol::objects::md5::Hasher;
 use crate::protocol::objects::xml::Writer;
 
@@ -26,7 +27,7 @@ impl Frontend {
             return Err(Refusal::bad("InvalidRequest", words));
         }
         let condition = condition(&object.head.headers)?;
-        let mut hit = self.found(&scope, &key, ByteRange::Full).await?;
+        let mut hit = self.found(object, &scope, &key, ByteRange::Full).await?;
         let attrs = if replaces { attrs_of(&object.head.headers)? } else { hit.meta.attrs.clone() };
         let claim = Claim { len: Some(hit.meta.len), digest: None };
         let copied: Result<_> = async {
@@ -64,7 +65,7 @@ impl Frontend {
                 asked
             }
         };
-        let mut hit = self.found(&scope, &key, range).await?;
+        let mut hit = self.found(object, &scope, &key, range).await?;
         let copied: Result<_> = async {
             let mut part = staged.part(&part_name(number), Some(hit.range.end - hit.range.start)).await?;
             let mut md5 = Hasher::default();
@@ -97,12 +98,26 @@ impl Frontend {
         Ok((scope, Key::Named { space: space_of(name.as_str()), name }))
     }
 
-    async fn found(&self, scope: &Scope, key: &Key, range: ByteRange) -> std::result::Result<Hit, Refusal> {
-        match self.context.cache.get(scope, key, range).await {
-            Ok(Some(hit)) => Ok(hit),
-            Ok(None) => Err(Refusal::absent()),
-            Err(error) if error.kind() == Kind::Invalid => Err(Refusal::bad("InvalidRange", error.message())),
-            Err(_) => Err(Refusal::absent()),
+    /// What is to be copied, if it is as the copy wants it to be.
+    async fn found(
+        &self,
+        object: &Object<'_>,
+        scope: &Scope,
+        key: &Key,
+        range: ByteRange,
+    ) -> std::result::Result<Hit, Refusal> {
+        let hit = match self.context.cache.get(scope, key, range).await {
+            Ok(Some(hit)) => hit,
+            Err(error) if error.kind() == Kind::Invalid => {
+                let len = self.context.cache.head(scope, key).await.ok().flatten().map(|(meta, _)| meta.len);
+                return Err(len.map_or_else(Refusal::absent, Refusal::outside));
+            }
+            Ok(None) | Err(_) => return Err(Refusal::absent()),
+        };
+        let wanted = conditions(&object.head.headers, "x-amz-copy-source-");
+        match http::verdict(&wanted, &hit.meta) {
+            Verdict::Answer => Ok(hit),
+            Verdict::NotModified | Verdict::Failed => Err(Refusal::unmet()),
         }
     }
 }

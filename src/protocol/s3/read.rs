@@ -12,6 +12,7 @@ use crate::entry::{ByteRange, Hit, Meta};
 use crate::error::Kind;
 use crate::protocol::Intent;
 use crate::protocol::http::{self, Answer, Verdict};
+use crate::protocol::objects::conditions::conditions;
 
 /// Headers that a signed request may set in its answer.
 const OVERRIDES: [(&str, HeaderName); 6] = [
@@ -119,7 +120,7 @@ fn overrides(answer: &mut Answer, object: &Object<'_>) {
 
 /// The answer when the conditions don't let the object be sent.
 fn judge(asked: &HeaderMap, meta: &Meta) -> Option<Result<Answer, Refusal>> {
-    match http::verdict(asked, meta) {
+    match http::verdict(&conditions(asked, ""), meta) {
         Verdict::Answer => None,
         Verdict::NotModified => {
             let mut answer = http::empty(StatusCode::NOT_MODIFIED);

@@ -14,6 +14,7 @@ use crate::key::{Key, Name, Scope};
 use crate::protocol::Intent;
 use crate::protocol::http::{self, Answer, Incoming, Upload};
 use crate::protocol::objects::attrs;
+use crate::protocol::objects::conditions::conditions;
 use crate::protocol::objects::xml::{Element, Writer};
 use crate::stats::Shed;
 
@@ -174,7 +175,8 @@ pub(super) fn stored(etag: &str, taken: Option<&Taken>) -> Answer {
 
 /// On what condition a request writes.
 pub(super) fn condition(asked: &HeaderMap) -> Result<Precondition, Refusal> {
-    http::precondition(asked).map_err(|error| Refusal::bad("InvalidArgument", error.message()))
+    http::precondition(&conditions(asked, ""))
+        .map_err(|error| Refusal::bad("InvalidArgument", error.message()))
 }
 
 /// What a request says of the object that it makes.

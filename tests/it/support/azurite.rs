@@ -77,6 +77,14 @@ pub(crate) fn key(secret: &str) -> String {
     base64(secret.as_bytes())
 }
 
+/// What goes into a client that talks to it directly.
+pub(crate) fn connection_string(addr: SocketAddr, secret: &str) -> String {
+    let key = key(secret);
+    format!(
+        "DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={key};BlobEndpoint=http://{addr}/{ACCOUNT};"
+    )
+}
+
 /// A shared access signature of the whole account, with `rights` such as `rl`, until `end`.
 pub(crate) fn sas(secret: &str, rights: &str, end: &str) -> String {
     let version = "2018-11-09";

@@ -62,6 +62,11 @@ impl Daemon {
         format!("http://{}", self.setup.addr)
     }
 
+    /// What goes into a tool that wants the S3 door at the root of an address.
+    pub(crate) fn s3_root(&self) -> String {
+        format!("http://{}", self.setup.s3.expect("the setup has such a listener"))
+    }
+
     pub(crate) fn id(&self) -> u32 {
         self.process.id()
     }
@@ -152,6 +157,20 @@ impl Daemon {
         let mut command = self.setup.plain();
         command.args(arguments).arg("--dir").arg(self.setup.dir()).stdin(Stdio::null());
         command.output().expect("the binary starts")
+    }
+
+    /// What `larder token new` prints: a credential, for this daemon's address where one goes into it.
+    #[track_caller]
+    pub(crate) fn token(&self, arguments: &[&str]) -> String {
+        let url = self.url();
+        let mut all = vec!["token", "new"];
+        all.extend(arguments);
+        if arguments.contains(&"--azure") {
+            all.extend(["--endpoint", &url]);
+        }
+        let output = self.cli(&all);
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
     }
 
     /// `kill -9`.

@@ -19,6 +19,8 @@ use super::{PATIENCE, free_addr, until, write_secret};
 pub(crate) struct Setup {
     home: Arc<TempDir>,
     pub(super) addr: SocketAddr,
+    /// A listener at whose root is the S3 door.
+    pub(super) s3: Option<SocketAddr>,
     config: String,
     upstream: Option<String>,
     /// A shell command that runs first, as root of a mount name space of the daemon's own. `$DIR` is its folder.
@@ -53,6 +55,7 @@ impl Setup {
         Self {
             home: Arc::new(home),
             addr: free_addr(),
+            s3: None,
             config: String::new(),
             upstream: None,
             mounts: None,
@@ -66,6 +69,14 @@ impl Setup {
         self.config.push_str(lines);
         self.config.push('\n');
         self
+    }
+
+    /// A listener of its own for the S3 door.
+    #[must_use]
+    pub(crate) fn s3_root(self) -> Self {
+        let addr = free_addr();
+        let listener = format!("[[listeners]]\naddress = \"{addr}\"\nonly = \"s3\"");
+        Self { s3: Some(addr), ..self.config(&listener) }
     }
 
     /// The upstream of every route.

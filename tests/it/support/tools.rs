@@ -7,13 +7,16 @@
 pub(crate) mod bazel;
 pub(crate) mod casd;
 pub(crate) mod ccache;
+pub(crate) mod doors;
 pub(crate) mod gradle;
+pub(crate) mod lage;
 pub(crate) mod maven;
 pub(crate) mod minimal;
 pub(crate) mod moon;
 pub(crate) mod nx;
 pub(crate) mod reapi;
 pub(crate) mod rush;
+pub(crate) mod sccache;
 
 use std::fs;
 use std::path::{Path, PathBuf};

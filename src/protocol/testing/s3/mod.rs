@@ -7,6 +7,7 @@ use crate::key::Owner;
 use crate::keyring::Keyring;
 use crate::protocol::{Admission, Places, Routes, s3};
 
+const AGES_AGO: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
 const OBJECT: &str = "/bucket/a/key";
 
 /// The door of a daemon's owner.
@@ -309,6 +310,20 @@ async fn copies_keep_or_replace_what_an_object_is() {
     let etag = between(&copied, "ETag").pop().expect("an ETag").replace("&quot;", "\"");
     assert_eq!(door.complete("/bucket/parts", &id, &[(1, &etag)]).await.status, 200);
     assert_eq!(door.get("/bucket/parts").await.text(), "yte");
+    for (unmet, value) in [("if-match", "0"), ("if-none-match", "*"), ("if-unmodified-since", AGES_AGO)] {
+        let unmet = (&*format!("x-amz-copy-source-{unmet}"), value);
+        refused(&door.send("PUT", "/bucket/x", &[source, unmet], "").await, 412, "PreconditionFailed");
+    }
+    let far = [source, ("x-amz-copy-source-range", "bytes=10-12")];
+    let far = door
+        .send(
+            "PUT",
+            &format!("/bucket/parts?partNumber=1&uploadId={}", door.begin("/bucket/parts").await),
+            &far,
+            "",
+        )
+        .await;
+    refused(&far, 416, "InvalidRange");
     let absent = ("x-amz-copy-source", "bucket/none");
     refused(&door.send("PUT", "/bucket/x", &[absent], "").await, 404, "NoSuchKey");
     refused(

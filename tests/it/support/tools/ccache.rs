@@ -11,7 +11,7 @@ const LAYOUTS: [&str; 3] = ["subdirs", "flat", "bazel"];
 const FILES: [&str; 3] = ["one", "two", "three"];
 
 /// A compiler whose objects end in a number that no second run has: a linker would not mind.
-const GCC: &str = "#!/bin/sh\nfor word; do [ \"$word\" != -E ] || exec cc \"$@\"; done\ncc \"$@\" || exit\n\
+pub(super) const GCC: &str = "#!/bin/sh\nfor word; do [ \"$word\" != -E ] || exec cc \"$@\"; done\ncc \"$@\" || exit\n\
                    while [ $# -gt 1 ]; do\n[ \"$1\" != -o ] || head -c 16 /dev/urandom >>\"$2\"\nshift\ndone\n";
 
 // === impl Ccache ===

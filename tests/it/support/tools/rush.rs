@@ -1,4 +1,4 @@
-//! Rush with its HTTP plugin on two projects, `b` depending on `a`.
+//! Rush on two projects, `b` depending on `a`, with its HTTP plugin and with its S3 plugin.
 
 use std::fs;
 use std::path::PathBuf;
@@ -7,7 +7,15 @@ use std::process::Command;
 use super::{BUILD, Checkout, Failed, Run, Tool, ended, finish, tool};
 
 /// A Rush repository.
-pub(crate) struct Rush(Checkout);
+pub(crate) struct Rush(Checkout, Plugin);
+
+/// How it reaches the cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Plugin {
+    Http,
+    /// At the root of an address of its own.
+    S3,
+}
 
 // === impl Rush ===
 
@@ -21,19 +29,41 @@ impl Rush {
         command
     }
 
+    /// With its S3 plugin, for a daemon's listener that serves nothing else.
+    pub(crate) fn s3(self) -> Self {
+        Self(self.0, Plugin::S3)
+    }
+
     /// `rush build`, with the daemon at `base` as the remote cache.
     fn building(&self, base: &str) -> Command {
-        let config = serde_json::json!({
-            "buildCacheEnabled": true,
-            "cacheProvider": "http",
-            "httpConfiguration": { "url": format!("{base}/blob/rush"), "isCacheWriteAllowed": true },
-        });
+        let config = match self.1 {
+            Plugin::Http => serde_json::json!({
+                "buildCacheEnabled": true,
+                "cacheProvider": "http",
+                "httpConfiguration": { "url": format!("{base}/blob/rush"), "isCacheWriteAllowed": true },
+            }),
+            Plugin::S3 => serde_json::json!({
+                "buildCacheEnabled": true,
+                "cacheProvider": "amazon-s3",
+                "amazonS3Configuration": {
+                    "s3Endpoint": base,
+                    "s3Region": "us-east-1",
+                    "s3Prefix": "rush-cache/web",
+                    "isCacheWriteAllowed": true,
+                },
+            }),
+        };
         self.0.write("common/config/rush/build-cache.json", &config.to_string());
         // It says here what it found where, and leaves what it said of an earlier build.
         for log in ["a", "b"].map(|name| self.log(name)) {
             self.0.forget(&log);
         }
-        self.rush("build")
+        let mut command = self.rush("build");
+        if self.1 == Plugin::S3 {
+            // Without one it writes nothing, and ends with 1; any will do where the daemon asks for none.
+            command.env("RUSH_BUILD_CACHE_CREDENTIAL", "none:needed");
+        }
+        command
     }
 
     fn log(&self, project: &str) -> PathBuf {
@@ -53,7 +83,7 @@ impl Tool for Rush {
             checkout.write(&format!("packages/{name}/build.sh"), BUILD);
         }
         checkout.commit();
-        let rush = Self(checkout);
+        let rush = Self(checkout, Plugin::Http);
         finish(&mut rush.rush("update"));
         rush
     }
