@@ -147,7 +147,11 @@ fn parts(body: &[u8], boundary: &str) -> Result<Vec<Part>, &'static str> {
 }
 
 fn part(piece: &str) -> Option<Part> {
-    let (outer, inner) = piece.trim_start_matches('\n').split_once("\n\n")?;
+    let piece = piece.strip_prefix('\n')?;
+    let (outer, inner) = match piece.strip_prefix('\n') {
+        Some(inner) => ("", inner),
+        None => piece.split_once("\n\n")?,
+    };
     let id = outer.lines().find_map(|line| {
         let (name, value) = line.split_once(':')?;
         name.trim().eq_ignore_ascii_case("content-id").then(|| value.trim().to_owned())

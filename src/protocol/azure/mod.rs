@@ -33,6 +33,12 @@ mod refusal;
 mod route;
 mod write;
 
+#[cfg(any(fuzzing, test))]
+pub mod fuzzing {
+    //! What must hold of whatever bytes come at this door.
+    pub use super::auth::fuzzing::signature;
+}
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -4,6 +4,8 @@
 
 pub(crate) mod attrs;
 pub(crate) mod conditions;
+#[cfg(any(fuzzing, test))]
+pub(crate) mod fuzzing;
 pub(crate) mod listing;
 pub(crate) mod md5;
 pub(crate) mod query;

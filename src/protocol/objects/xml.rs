@@ -123,7 +123,9 @@ impl Element {
     }
 }
 
+/// `why` may have names of the document in it: what of them is said again is short, and can be shown.
 fn malformed(why: &str) -> Error {
+    let why: String = why.chars().take(200).map(|char| if char.is_control() { '?' } else { char }).collect();
     Error::invalid(format!("the XML of the request can't be read: {why}"))
 }
 

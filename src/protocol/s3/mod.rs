@@ -34,6 +34,9 @@ mod route;
 mod sigv4;
 mod write;
 
+#[cfg(any(fuzzing, test))]
+pub mod fuzzing;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -343,5 +343,7 @@ pub(super) fn unhex(text: &str) -> Option<[u8; 32]> {
     Some(bytes)
 }
 
+#[cfg(any(fuzzing, test))]
+pub(super) mod fuzzing;
 #[cfg(test)]
 mod tests;

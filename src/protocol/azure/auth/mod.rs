@@ -4,6 +4,8 @@
 //! says that only the owner can have sent it. A key is of one container and looks or writes; a signature made with it
 //! can do no more than the key.
 
+#[cfg(any(fuzzing, test))]
+pub(super) mod fuzzing;
 mod sas;
 mod shared_key;
 

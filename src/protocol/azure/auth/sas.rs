@@ -20,8 +20,8 @@ pub(super) fn rights(grants: &[Grant], asked: &Asked<'_>, now: u64) -> Result<Ri
             "a user delegation SAS can't be verified here; take one of an account key",
         ));
     }
-    let is_account = query.get("ss").is_some() || query.get("srt").is_some();
-    let text = if is_account { account(asked) } else { service(asked)? };
+    let is_account = is_account(asked);
+    let text = signed_text(asked)?;
     let grant = signer(grants, query.text("sig"), &text, now)?;
     check_times(asked, now)?;
     if !query.text("sip").is_empty() {
@@ -45,6 +45,15 @@ pub(super) fn rights(grants: &[Grant], asked: &Asked<'_>, now: u64) -> Result<Ri
         list: has('l'),
     };
     Ok(stated.and(Rights::of(grant.access)))
+}
+
+fn is_account(asked: &Asked<'_>) -> bool {
+    asked.query.get("ss").is_some() || asked.query.get("srt").is_some()
+}
+
+/// What the signature is of.
+pub(super) fn signed_text(asked: &Asked<'_>) -> Result<String, Refusal> {
+    if is_account(asked) { Ok(account(asked)) } else { service(asked) }
 }
 
 /// What an account SAS signs.
