@@ -10,13 +10,13 @@ use toml::Value;
 use super::keys::{Kind, TOP};
 use super::place::{Problem, Source};
 use super::section::Said;
-use super::{Environment, Flags, file};
+use super::{Environment, Flags, file as files};
 
 /// Everything that was said.
 pub(super) fn read(flags: &Flags, environment: &Environment, problems: &mut Vec<Problem>) -> Said {
     let mut said = Said::nothing();
-    if let Some(path) = flags.config.as_ref().or(environment.config.as_ref()) {
-        file::read(path, &mut said, problems);
+    if let Some(path) = file(flags, environment) {
+        files::read(path, &mut said, problems);
     }
     for (key, text) in &environment.settings {
         let Some(known) = TOP.iter().find(|known| known.doc.name == *key) else { continue };
@@ -34,6 +34,11 @@ pub(super) fn read(flags: &Flags, environment: &Environment, problems: &mut Vec<
         said.top.set("upstream", Value::from(url.as_str()), Source::Flag("--upstream"));
     }
     said
+}
+
+/// The file that is read.
+pub(super) fn file<'a>(flags: &'a Flags, environment: &'a Environment) -> Option<&'a Path> {
+    flags.config.as_deref().or(environment.config.as_deref())
 }
 
 /// The variable of a key.

@@ -45,6 +45,8 @@ pub use schema::schema;
 pub use upstream::Upstream;
 pub(crate) use value::parse_duration;
 
+use std::path::{Path, PathBuf};
+
 use crate::logging;
 use crate::server::{Tokens, Wanted};
 use keys::TOP;
@@ -57,6 +59,8 @@ pub const PORT: u16 = 5273;
 /// A configuration that is right.
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// The file that it was read from, if there is one.
+    pub file: Option<PathBuf>,
     /// Where things lie.
     pub folders: Folders,
     /// Where clients connect.
@@ -111,7 +115,8 @@ impl Config {
     fn read(flags: &Flags, environment: &Environment) -> (Said, Result<Self, Vec<Problem>>) {
         let mut problems = Vec::new();
         let said = layers::read(flags, environment, &mut problems);
-        let config = Self::of(&said, environment, &mut problems);
+        let config = Self::of(&said, environment, &mut problems)
+            .map(|config| Self { file: layers::file(flags, environment).map(Path::to_path_buf), ..config });
         let config = match (config, problems.is_empty()) {
             (Some(config), true) => Ok(config),
             _ => {
@@ -147,6 +152,7 @@ impl Config {
             .map_err(|words| problems.push(top.problem("dir", words)))
             .ok()?;
         Some(Self {
+            file: None,
             folders,
             listen,
             listen_default: wishes.listen.is_empty(),

@@ -20,7 +20,7 @@ use crate::error::{Error, Kind, Result};
 use crate::keyring::Keyring;
 use crate::logging;
 use crate::protocol::{self, Context};
-use crate::server::{self, Bound, Endpoint, Limits, Server, Wanted};
+use crate::server::{self, Bound, Endpoint, Limits, Notices, Server, Wanted};
 use folder::Locked;
 
 /// Uploads that run are begun again after the next start; nothing is gained by a long wait for them.
@@ -61,7 +61,10 @@ async fn serve(config: Config, descriptors: u64) -> Result<()> {
     let (cache, upstream_threads) = parts::open(&config)?;
     let context =
         Context::new(cache.clone(), protocol::Settings { disk: config.bounds.disk, ..Default::default() });
-    let server = Server::start(server_settings(&config, descriptors), bound, context);
+    let notices = Notices::default();
+    notices.applied(config.file.as_ref().map(|file| file.display().to_string()), Vec::new());
+    let settings = server::Settings { notices, ..server_settings(&config, descriptors) };
+    let server = Server::start(settings, bound, context);
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         cache = %config.folders.cache.display(),

@@ -9,6 +9,7 @@ use hyper::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 
 use super::clocks::Registry;
+use super::notices::Notices;
 use crate::cache::Cache;
 use crate::entry::Tier;
 use crate::stats::{Counter, SHEDS, Stats, TIERS};
@@ -19,6 +20,7 @@ pub(super) struct Admin {
     started: Instant,
     cache: Cache,
     registry: Arc<Registry>,
+    notices: Notices,
     ready: AtomicBool,
 }
 
@@ -80,8 +82,8 @@ impl Page {
 // === impl Admin ===
 
 impl Admin {
-    pub(super) fn new(cache: Cache, registry: Arc<Registry>) -> Self {
-        Self { started: Instant::now(), cache, registry, ready: AtomicBool::new(false) }
+    pub(super) fn new(cache: Cache, registry: Arc<Registry>, notices: Notices) -> Self {
+        Self { started: Instant::now(), cache, registry, notices, ready: AtomicBool::new(false) }
     }
 
     /// Look-ups don't wait any more.
@@ -126,6 +128,8 @@ impl Admin {
             "uptime_s": self.started.elapsed().as_secs(),
             "ready": self.ready.load(Ordering::Acquire),
             "connections": self.registry.count(),
+            "configuration": self.notices.configuration(),
+            "warnings": self.notices.warnings(),
         });
         let status = serde_json::to_value(self.cache.status().await).unwrap_or_default();
         for part in [status, counters(self.cache.stats())] {

@@ -15,6 +15,7 @@ mod frontends;
 mod guard;
 mod identity;
 mod listen;
+mod notices;
 mod path;
 mod tokens;
 mod virtual_host;
@@ -31,6 +32,7 @@ use tokio_util::task::TaskTracker;
 pub use clocks::Limits;
 pub use frontends::{Named, Protocol};
 pub use listen::{Bound, Endpoint, Wanted};
+pub use notices::{Configuration, Notices, Warning};
 pub use tokens::Tokens;
 
 use admin::Admin;
@@ -59,6 +61,8 @@ pub struct Settings {
     pub keyring: Keyring,
     /// Where namespaces read from and write to.
     pub routes: Routes,
+    /// What the daemon has to say of itself.
+    pub notices: Notices,
     /// How long HTTP/1 connections without a request stay readable when the daemon stops.
     pub linger: Duration,
     /// How long requests may run on when the daemon stops.
@@ -86,6 +90,7 @@ impl Default for Settings {
             tokens: Tokens::default(),
             keyring: Keyring::none(),
             routes: Routes::default(),
+            notices: Notices::default(),
             linger: Duration::from_secs(1),
             grace: Duration::from_secs(5),
         }
@@ -107,7 +112,11 @@ impl Server {
         };
         let access = identity::Access::new(server.settings.users.clone());
         let places = Places::new(Owner(access.own_uid()), server.settings.routes.clone());
-        let admin = Arc::new(Admin::new(context.cache.clone(), Arc::clone(&registry)));
+        let admin = Arc::new(Admin::new(
+            context.cache.clone(),
+            Arc::clone(&registry),
+            server.settings.notices.clone(),
+        ));
         let ready = announce_ready(context.cache.clone(), Arc::clone(&admin));
         let stopping = server.sweeping.clone();
         server.tasks.spawn(async move { stopping.run_until_cancelled(ready).await });
