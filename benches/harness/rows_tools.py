@@ -63,8 +63,8 @@ class Times:
     """Seconds of each file with each compiler. They take turns file by file, so that whatever else the machine does
     hits all of them; what is compared is compared within a file."""
 
-    def __init__(self, compilers, remote_only=False):
-        self.compilers, self.remote_only = compilers, remote_only
+    def __init__(self, compilers, **options):
+        self.compilers, self.options = compilers, options
         self.files = []
 
     def take(self, files):
@@ -72,7 +72,7 @@ class Times:
         for number, file in enumerate(files):
             shift = number % len(stores)
             self.files.append({
-                store: self.compilers[store].compile(file, output(file, store), self.remote_only)
+                store: self.compilers[store].compile(file, output(file, store), **self.options)
                 for store in stores[shift:] + stores[:shift]
             })  # fmt: skip
 

@@ -2,6 +2,7 @@
 loopback port, keeps its files in a folder of its own and is stopped by the run that started it."""
 
 import atexit
+import base64
 import json
 import os
 import pathlib
@@ -16,11 +17,16 @@ from . import build, tools
 TICKS = os.sysconf("SC_CLK_TCK")
 START_SECONDS_MAX = 60
 STOP_SECONDS_MAX = 60
+FLUSH_SECONDS_MAX = 600
 WORKERS = len(os.sched_getaffinity(0))
 OPEN_FILES_MAX = min(resource.getrlimit(resource.RLIMIT_NOFILE)[1], 100_000)
 
 # Larder's settings for a row in which its memory tier has no part.
 NO_MEMORY = {"memory": "0 B", "memory_entry_max": "0 B"}
+
+# What opens each store behind Larder: S3's id and secret, and Azure's secret as it is written.
+KEY = "bench"
+AZURE_KEY = base64.b64encode(KEY.encode()).decode()
 
 _running = []
 
@@ -151,11 +157,32 @@ class Larder(Server):
         return words + (["--upstream", self.upstream] if self.upstream else [])
 
     def environment(self):
-        clean = {key: value for key, value in os.environ.items() if not key.startswith(("LARDER_", "AWS_"))}
-        return clean | {"AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "bench", "NO_PROXY": "127.0.0.1"}
+        clean = {key: value for key, value in os.environ.items() if not key.startswith(("LARDER_", "AWS_", "AZURE_"))}
+        keys = {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": KEY, "AZURE_STORAGE_KEY": AZURE_KEY}
+        return clean | keys | {"NO_PROXY": "127.0.0.1"}
 
     def answers(self):
         return fetch(self.port, "/-/readyz")[0] == 200
+
+    def token(self, *words):
+        """A credential that opens its door of S3 or of Azure Blob."""
+        endpoint = ["--endpoint", f"http://127.0.0.1:{self.port}"] if "--azure" in words else []
+        return self.ask("token", "new", *words, "--read-write", *endpoint).strip()
+
+    def flush(self):
+        """Waits until all that is queued is upstream."""
+        self.ask("flush", "--timeout", f"{FLUSH_SECONDS_MAX} s")
+
+    def ask(self, *words):
+        """What one of its commands prints; what it says besides goes into its log."""
+        with open(self.folder / f"{self.name}.log", "ab") as log:
+            command = [self.binary, *words, "--dir", self.folder / "dir"]
+            ended = subprocess.run(
+                command, env=self.environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True
+            )
+        if ended.returncode != 0:
+            raise SystemExit(f"benches/run: larder {words[0]} ended with {ended.returncode}: {self.log_end()}")
+        return ended.stdout
 
     def stats(self):
         return json.loads(fetch(self.port, "/-/stats")[1])
@@ -284,11 +311,12 @@ class Origin(Server):
         return f"s3://bench?endpoint=http://127.0.0.1:{self.port}&region=us-east-1"
 
 
-def fetch(port, path):
-    """One GET on a connection of its own: (status, body), or (None, b"") where nothing answers."""
+def fetch(port, path, method="GET"):
+    """One request without a body on a connection of its own: (status, body), or (None, b"") where nothing answers."""
+    length = "" if method == "GET" else "\r\nContent-Length: 0"
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=10) as stream:
-            stream.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode())
+            stream.sendall(f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close{length}\r\n\r\n".encode())
             answer = b"".join(iter(lambda: stream.recv(1 << 16), b""))
     except OSError:
         return None, b""

@@ -85,15 +85,10 @@ class Nx:
             self.write(package / "project.json", json.dumps(project))
             self.write(package / "source", f"{package.name}\n" * 200)
         (self.root / "node_modules").symlink_to(self.program.parent.parent / "node_modules")
-        # Nx hashes with git.
-        identity = ["-c", "user.name=bench", "-c", "user.email=bench@example.invalid"]
-        for words in (["init", "-q"], ["add", "-A"], [*identity, "commit", "-q", "-m", "sources"]):
-            run(["git", *words], environment(folder), self.root)
+        commit(folder, self.root)
 
     def write(self, path, text):
-        path = self.root / path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        write(self.root / path, text)
 
     def build(self, expected, base=None):
         """Seconds of a run of all tasks, whose outputs are gone before, each of which must be `expected` in its report:
@@ -120,6 +115,87 @@ class Nx:
         """Without what it has cached; it keeps what it knows of the workspace."""
         shutil.rmtree(self.root / ".nx/cache")
         shutil.rmtree(self.folder / ".nx", ignore_errors=True)
+
+
+class Lage:
+    """A workspace of small packages with one target each, which depend on nothing. It is told of its remote cache in
+    lage.config.js (`cacheStorageConfig`), the way in which it has a cache of its own before it."""
+
+    # The reporters that come with it round to 10 ms.
+    REPORTER = """module.exports = class {
+  log() {}
+  summarize({ targetRuns }) {
+    const runs = [...targetRuns.values()].filter((run) => run.target.packageName);
+    const seen = runs.map((run) => [run.target.packageName, run.status, run.duration[0] * 1e3 + run.duration[1] / 1e6]);
+    console.log(JSON.stringify(seen));
+  }
+};
+"""
+    CONFIG = """module.exports = {
+  npmClient: "npm",
+  pipeline: { build: { outputs: ["lib/**"] } },
+  cacheOptions: { cacheStorageConfig: JSON.parse(process.env.BENCH_STORAGE) },
+  reporters: { exact: "./exact.js" },
+};
+"""
+
+    def __init__(self, folder, targets):
+        self.program, self.folder, self.targets = tool("lage"), folder, targets
+        self.root = folder / "workspace"
+        self.packages = [self.root / "packages" / f"p{number}" for number in range(targets)]
+        root = {"name": "w", "workspaces": ["packages/*"]}
+        links = {f"node_modules/{at.name}": {"resolved": f"packages/{at.name}", "link": True} for at in self.packages}
+        members = {f"packages/{at.name}": {"version": "1.0.0"} for at in self.packages}
+        lock = {"name": "w", "lockfileVersion": 3, "requires": True, "packages": {"": root} | links | members}
+        self.write("package.json", json.dumps(root | {"private": True, "packageManager": "npm@10.0.0"}))
+        self.write("package-lock.json", json.dumps(lock))
+        self.write("lage.config.js", self.CONFIG)
+        self.write("exact.js", self.REPORTER)
+        self.write(".gitignore", "node_modules\nlib\n")
+        for package in self.packages:
+            project = {"scripts": {"build": "mkdir -p lib && cp source lib/output"}}
+            self.write(package / "package.json", json.dumps({"name": package.name, "version": "1.0.0"} | project))
+            self.write(package / "source", f"{package.name}\n" * 200)
+        commit(folder, self.root)
+
+    def write(self, path, text):
+        write(self.root / path, text)
+
+    def version(self):
+        return json.loads((self.program.resolve().parents[1] / "package.json").read_text())["version"]
+
+    def build(self, string, container, expected):
+        """Milliseconds of each target, by its package, in a run of all, one after the other. Outputs and what lage has
+        cached itself are gone before, so that a target which is "skipped" can only come from the remote cache;
+        "success" is one that ran. Each must be `expected`, and its output what it should be."""
+        shutil.rmtree(self.root / "node_modules", ignore_errors=True)
+        for package in self.packages:
+            shutil.rmtree(package / "lib", ignore_errors=True)
+        storage = {"provider": "azure-blob", "options": {"connectionString": string, "container": container}}
+        settings = environment(self.folder) | {
+            "BENCH_STORAGE": json.dumps(storage), "LAGE_WRITE_CACHE": "true", "NO_PROXY": "127.0.0.1",
+        }  # fmt: skip
+        words = ["build", "--reporter", "exact", "--concurrency", "1"]
+        report = json.loads(run(["node", self.program, *words], settings, self.root).splitlines()[-1])
+        seen = collections.Counter(status for _, status, _ in report)
+        if seen != {expected: self.targets}:
+            raise SystemExit(f"benches/run: lage reports {dict(seen)}, expected {expected} of all {self.targets}")
+        for package in self.packages:
+            if (package / "lib/output").read_bytes() != (package / "source").read_bytes():
+                raise SystemExit(f"benches/run: lage restored something else for {package.name}")
+        return {package: ms for package, _, ms in report}
+
+
+def write(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def commit(home, root):
+    """Makes a repository of `root`: Nx and lage hash with git."""
+    identity = ["-c", "user.name=bench", "-c", "user.email=bench@example.invalid"]
+    for words in (["init", "-q"], ["add", "-A"], [*identity, "commit", "-q", "-m", "sources"]):
+        run(["git", *words], environment(home), root)
 
 
 def environment(home):
