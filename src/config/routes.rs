@@ -177,6 +177,13 @@ impl Routes {
         id
     }
 
+    /// Of each place, what names there begin with that are in another place, which lies inside: prefixes with their
+    /// slash.
+    pub fn inner(&self) -> Vec<Vec<String>> {
+        let inside = |outer: &Place| self.places.iter().filter_map(|inner| inner.within(outer)).collect();
+        self.places.iter().map(inside).collect()
+    }
+
     /// Who goes to that place already.
     pub(super) fn user_of(&self, wanted: &Place) -> Option<String> {
         let id = self.places.iter().position(|place| place.identity == wanted.identity)?;
@@ -186,6 +193,25 @@ impl Routes {
             Some((namespace, _)) => format!("names of the namespace `{}`", namespace.as_str()),
             None => "names without a namespace of their own".into(),
         })
+    }
+}
+
+// === impl Place ===
+
+impl Place {
+    /// What the names of this place begin with in `outer`, if it lies inside of that.
+    fn within(&self, outer: &Self) -> Option<String> {
+        let rest = self.identity.strip_prefix(&outer.identity)?;
+        let rest = match outer.identity.ends_with([' ', '/']) {
+            true => rest,
+            false => rest.strip_prefix('/')?,
+        };
+        // A folder's identity is a URL.
+        let rest = match outer.identity.starts_with("file:") {
+            true => percent_encoding::percent_decode_str(rest).decode_utf8_lossy(),
+            false => rest.into(),
+        };
+        (!rest.is_empty()).then(|| format!("{rest}/"))
     }
 }
 

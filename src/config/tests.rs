@@ -196,3 +196,21 @@ fn a_file_that_is_not_there_is_a_problem() {
     let problems = Config::load(&flags, &Environment::default()).expect_err("absent");
     assert!(problems[0].to_string().starts_with("/nonexistent/larder.toml: can't be read"), "{problems:?}");
 }
+
+#[test]
+fn a_place_inside_another_is_known() {
+    let inner = |text: &str| right(text).routes.inner();
+    let nested = "upstream = \"t\"\n[upstreams.t]\nurl = \"s3://b\"\n[upstreams.u]\nurl = \"s3://b/x/y\"\n\
+                  [namespaces.a]\nupstream = \"t\"\nprefix = \"x\"\n[namespaces.b]\nupstream = \"u\"\n\
+                  [namespaces.c]\nupstream = \"t\"\nprefix = \"xz\"";
+    assert_eq!(
+        inner(nested),
+        [vec!["x/".to_owned(), "x/y/".into(), "xz/".into()], vec!["y/".into()], vec![], vec![]]
+    );
+    let folders = "upstream = \"t\"\n[upstreams.t]\nurl = \"file:///mnt/a%20b\"\n\
+                   [namespaces.a]\nupstream = \"t\"\nprefix = \"c d\"";
+    assert_eq!(inner(folders), [vec!["c d/".to_owned()], vec![]]);
+    let beside = "upstream = \"t\"\n[upstreams.t]\nurl = \"s3://b/x\"\n[upstreams.u]\nurl = \"s3://b/xy\"\n\
+                  [upstreams.v]\nurl = \"s3://c/x/y\"\n[namespaces.a]\nupstream = \"u\"\n[namespaces.b]\nupstream = \"v\"";
+    assert_eq!(inner(beside), [[""; 0]; 3]);
+}

@@ -116,7 +116,8 @@ fn server_settings(config: &Config, descriptors: u64) -> server::Settings {
         routes: protocol::Routes::new(
             protocol::Route { upstream: config.routes.default, ..Default::default() },
             config.routes.namespaces.iter().cloned(),
-        ),
+        )
+        .with_inner(config.routes.inner()),
         ..server::Settings::default()
     }
 }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::key::{Namespace, Owner, Policy, Scope, UpstreamId};
 
 /// Where a namespace's names go, and what it sets for itself.
@@ -22,6 +22,8 @@ pub struct Route {
 pub struct Routes {
     default: Route,
     namespaces: BTreeMap<Namespace, Route>,
+    /// By [`UpstreamId`]: what names begin with that lie in its place and are in another's, which is inside.
+    inner: Vec<Vec<String>>,
 }
 
 /// The scope of each namespace, for an owner.
@@ -58,6 +60,28 @@ impl Places {
         let (upstream, policy) = (route.upstream, route.policy);
         Ok(Scope { owner: self.unnamed.owner, namespace, upstream, policy })
     }
+
+    /// What names upstream begin with that lie in the place of a scope, and are another namespace's.
+    pub fn inner(&self, scope: &Scope) -> &[String] {
+        let upstream = scope.upstream.map(|upstream| usize::from(upstream.0));
+        upstream.and_then(|upstream| self.routes.inner.get(upstream)).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether a name that clients choose freely, and that is the object's upstream, is the scope's own.
+    ///
+    /// # Errors
+    /// `Denied` when it lies in another namespace's place.
+    pub fn check(&self, scope: &Scope, name: &str) -> Result<()> {
+        match self.inner(scope).iter().find(|inner| name.starts_with(&***inner)) {
+            None => Ok(()),
+            Some(inner) => Err(Error::new(
+                Kind::Denied,
+                format!(
+                    "`{inner}` is the place of another namespace, by the configuration; ask for it there"
+                ),
+            )),
+        }
+    }
 }
 
 // === impl Routes ===
@@ -65,7 +89,13 @@ impl Places {
 impl Routes {
     /// `default`: of every namespace that is not below one of `namespaces`.
     pub fn new(default: Route, namespaces: impl IntoIterator<Item = (Namespace, Route)>) -> Self {
-        Self { default, namespaces: namespaces.into_iter().collect() }
+        Self { default, namespaces: namespaces.into_iter().collect(), inner: Vec::new() }
+    }
+
+    /// `inner`: by [`UpstreamId`], the prefixes, with their slash, of other places that lie inside.
+    #[must_use]
+    pub fn with_inner(self, inner: Vec<Vec<String>>) -> Self {
+        Self { inner, ..self }
     }
 
     /// The route of a namespace.
@@ -113,5 +143,20 @@ mod tests {
             assert_eq!(routes.of(namespace).upstream, upstream.map(UpstreamId), "{namespace}");
         }
         assert_eq!(Routes::default().of("web").upstream, None);
+    }
+
+    #[test]
+    fn what_lies_in_a_place_inside_is_that_ones() {
+        let to = |number| Route { upstream: Some(UpstreamId(number)), ..Route::default() };
+        let parse = |text| Namespace::parse(text).expect("a namespace");
+        let routes = Routes::new(to(0), [(parse("web"), to(1)), (parse("here"), Route::default())]);
+        let places = Places::new(Owner(0), routes.with_inner(vec![vec!["web/".into()]]));
+        let check = |namespace, name| places.check(&places.scope(namespace).expect("a scope"), name);
+        assert_eq!(check("any", "web/x").expect_err("it is web's").kind(), Kind::Denied);
+        for (namespace, name) in [("any", "web"), ("any", "website/x"), ("any", "a/web/x"), ("web", "web/x")]
+        {
+            assert!(check(namespace, name).is_ok(), "{namespace} {name}");
+        }
+        assert!(check("here", "web/x").is_ok(), "what has no upstream is in nobody's place");
     }
 }

@@ -10,6 +10,7 @@ mod cost;
 mod disk;
 mod doors_golden;
 mod doors_lage;
+mod doors_places;
 mod doors_sdks;
 mod doors_tokens;
 mod doors_tools;

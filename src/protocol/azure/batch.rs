@@ -1,6 +1,6 @@
 //! Blob Batch: deletions of many blobs at once, each a request of its own in a part of a `multipart/mixed` body.
 //!
-//! Each is signed by itself and answered by itself; the whole is a 202 whatever becomes of them.
+//! Each is signed by itself and answered by itself; the whole, once it is let in, is a 202 whatever becomes of them.
 
 use std::fmt::Write as _;
 
@@ -10,8 +10,7 @@ use hyper::{Method, Request, StatusCode};
 
 use super::auth::{self, ACCOUNT, Asked};
 use super::headers::{request_id, version};
-use super::{Blob, Done, Frontend, Query, Refusal, Route, Target, permitted, space_of};
-use crate::key::Key;
+use super::{Blob, Done, Frontend, Query, Refusal, Route, Target, permitted};
 use crate::protocol::http::{self, Incoming, Upload};
 use crate::protocol::{Admission, Intent};
 
@@ -113,7 +112,7 @@ impl Frontend {
         }
         let scope = self.places.scope(container);
         let scope = scope.map_err(|error| Refusal::bad("InvalidResourceName", error.message()))?;
-        let key = Key::Named { space: space_of(name.as_str()), name: name.clone() };
+        let key = self.key(&scope, name.clone())?;
         let blob = Blob { container, name, scope, key, head, query: &query, rights };
         self.delete(&blob).await.map(|answer| answer.status())
     }

@@ -37,7 +37,8 @@ impl Frontend {
         let marker = query.get("marker").filter(|marker| !marker.is_empty());
         let after = marker.map(name_of).transpose()?;
         let (prefix, delimiter) = (query.text("prefix"), query.get("delimiter"));
-        let wanted = Wanted { prefix, delimiter, after: after.as_deref(), max };
+        let without = self.places.inner(scope);
+        let wanted = Wanted { prefix, delimiter, after: after.as_deref(), max, without };
         let page = match listing::page(&self.context.cache, scope, &AZURE, wanted).await {
             Ok(page) => page,
             Err(error) => return self.failed(&error, Intent::Read).map(|(answer, _)| answer),

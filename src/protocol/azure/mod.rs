@@ -124,7 +124,7 @@ impl Frontend {
             return None;
         }
         let scope = self.places.scope(container).ok()?;
-        let key = Key::Named { space: space_of(name.as_str()), name: name.clone() };
+        let key = self.key(&scope, name.clone()).ok()?;
         // A signature is only worth its cost when there is something to answer.
         let hit = self.context.cache.get_now(&scope, &key)?;
         let asked = Asked {
@@ -188,22 +188,34 @@ impl Frontend {
         };
         let is_batch = head.method == Method::POST && query.get("comp") == Some("batch");
         if is_batch && !matches!(target, Target::Blob(..)) {
+            // No key is of the whole account: what is in a batch of that is signed each by itself, as all is.
+            if target.container().is_some() {
+                auth::rights(&self.keyring, admission, &asked)?;
+            }
             return self.batch(admission, target.container(), head, upload).await;
         }
-        let rights = auth::rights(&self.keyring, admission, &asked)?;
+        // Before the signature, which no key can have made for the account: that would be said of the key.
         let Some(container) = target.container() else {
             return Err(containers::no_account_operation(&head.method));
         };
+        let rights = auth::rights(&self.keyring, admission, &asked)?;
         let scope = self.places.scope(container);
         let scope = scope.map_err(|error| Refusal::bad("InvalidResourceName", error.message()))?;
         match target {
             Target::Blob(container, name) => {
-                let key = Key::Named { space: space_of(name.as_str()), name: name.clone() };
+                let key = self.key(&scope, name.clone())?;
                 let blob = Blob { container, name, scope, key, head, query: &query, rights };
                 self.of_blob(&blob, upload).await
             }
             _ => self.of_container(container, &scope, rights, head, &query).await.map(|answer| (answer, 0)),
         }
+    }
+
+    /// The key of a name in a container, if it is the container's.
+    fn key(&self, scope: &Scope, name: Name) -> Result<Key, Refusal> {
+        let checked = self.places.check(scope, name.as_str());
+        checked.map_err(|error| Refusal::denied("AuthorizationPermissionMismatch", error.message()))?;
+        Ok(Key::Named { space: space_of(name.as_str()), name })
     }
 
     async fn of_blob<B: Incoming>(&self, blob: &Blob<'_>, upload: &mut Upload<B>) -> Done {

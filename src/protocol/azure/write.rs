@@ -6,13 +6,13 @@ use hyper::header::{HeaderMap, HeaderValue};
 
 use super::headers::{BLOB_CONTENT_MD5, CONTENT_MD5, md5_attr, now_ms, stamp};
 use super::route::{Route, Target};
-use super::{Blob, Done, Frontend, HEADERS, Refusal, space_of};
+use super::{Blob, Done, Frontend, HEADERS, Refusal};
 use crate::cache::{self, Cache};
 use crate::entry::{Attrs, ByteRange, Claim, Precondition};
 use crate::error::{Error, Kind, Result};
-use crate::key::{Key, Scope};
+use crate::key::Scope;
 use crate::protocol::Intent;
-use crate::protocol::http::{self, Answer, Incoming, Upload};
+use crate::protocol::http::{self, Answer, Incoming, Upload, Verdict};
 use crate::protocol::objects::attrs;
 use crate::protocol::objects::conditions::conditions;
 use crate::protocol::objects::md5::{Hasher, Sum};
@@ -51,7 +51,7 @@ impl Frontend {
         self.check_write(blob).await?;
         let condition = condition(&blob.head.headers)?;
         let source = source_of(blob)?;
-        let key = Key::Named { space: space_of(source.as_str()), name: source };
+        let key = self.key(&blob.scope, source)?;
         let found = match self.context.cache.get(&blob.scope, &key, ByteRange::Full).await {
             Ok(found) => found,
             Err(error) => return self.failed(&error, Intent::Read).map(|(answer, _)| answer),
@@ -60,6 +60,11 @@ impl Frontend {
             let words = "the blob that is to be copied does not exist";
             return Err(Refusal::new(StatusCode::NOT_FOUND, "CannotVerifyCopySource", words));
         };
+        let wanted = conditions(&blob.head.headers, "x-ms-source-");
+        if !matches!(http::verdict(&wanted, &hit.meta), Verdict::Answer) {
+            let words = "the condition for the blob that is to be copied doesn't hold";
+            return Err(Refusal::new(StatusCode::PRECONDITION_FAILED, "SourceConditionNotMet", words));
+        }
         let own = attrs_of(&blob.head.headers, false)?;
         let attrs = if own.user().is_empty() { hit.meta.attrs.clone() } else { own };
         let claim = Claim { len: Some(hit.meta.len), digest: None };

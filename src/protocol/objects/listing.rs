@@ -15,6 +15,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) after: Option<&'a str>,
     /// So many at most, both together.
     pub(crate) max: usize,
+    /// Names that begin so are left out: they are another namespace's.
+    pub(crate) without: &'a [String],
 }
 
 /// A page.
@@ -43,13 +45,14 @@ const LAST: char = char::MAX;
 /// # Errors
 /// As [`Cache::list`].
 pub(crate) async fn page(cache: &Cache, scope: &Scope, space: &Space, wanted: Wanted<'_>) -> Result<Page> {
-    let Wanted { prefix, delimiter, after, max } = wanted;
+    let Wanted { prefix, delimiter, after, max, without } = wanted;
     let delimiter = delimiter.filter(|delimiter| !delimiter.is_empty());
     let group = |name: &str| {
         let delimiter = delimiter?;
         let at = name.strip_prefix(prefix)?.find(delimiter)?;
         Some(name[..prefix.len() + at + delimiter.len()].to_owned())
     };
+    let others = |name: &str| without.iter().find(|begin| name.starts_with(&***begin)).cloned();
     let mut page = Page::default();
     if max == 0 {
         return Ok(page);
@@ -62,11 +65,14 @@ pub(crate) async fn page(cache: &Cache, scope: &Scope, space: &Space, wanted: Wa
         let limit = max + 1 - page.rows.len();
         let names = cache.list(scope, space, prefix, after.as_deref(), limit).await?;
         let more = names.len() >= limit;
-        after = names.last().map(|last| match group(last.name.as_str()) {
-            Some(group) => format!("{group}{LAST}"),
-            None => last.name.as_str().to_owned(),
+        after = names.last().map(|last| {
+            let name = last.name.as_str();
+            others(name).or_else(|| group(name)).map_or_else(|| name.to_owned(), |all| format!("{all}{LAST}"))
         });
         for listed in names {
+            if others(listed.name.as_str()).is_some() {
+                continue;
+            }
             let row = match group(listed.name.as_str()) {
                 Some(group) => Row::Prefix(group),
                 None => Row::Entry(listed),

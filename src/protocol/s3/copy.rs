@@ -7,7 +7,7 @@ use super::headers::{iso, now_ms};
 use super::multipart::{no_such_upload, part_name, part_number};
 use super::refusal::document;
 use super::write::{XMLNS, attrs_of, condition};
-use super::{Frontend, Object, Refusal, Route, Target, space_of};
+use super::{Frontend, Object, Refusal, Route, Target};
 use crate::entry::{ByteRange, Claim, Hit};
 use crate::error::{Kind, Result};
 use crate::key::{Key, Scope};
@@ -95,7 +95,8 @@ impl Frontend {
         object.caller.check(&bucket, false)?;
         let scope = self.places.scope(&bucket);
         let scope = scope.map_err(|error| Refusal::bad("InvalidBucketName", error.message()))?;
-        Ok((scope, Key::Named { space: space_of(name.as_str()), name }))
+        let key = self.key(&scope, name)?;
+        Ok((scope, key))
     }
 
     /// What is to be copied, if it is as the copy wants it to be.

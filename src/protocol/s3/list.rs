@@ -47,7 +47,8 @@ impl Frontend {
             }
         };
         let (prefix, delimiter) = (query.text("prefix"), query.get("delimiter"));
-        let wanted = Wanted { prefix, delimiter, after: from.as_deref(), max };
+        let without = self.places.inner(scope);
+        let wanted = Wanted { prefix, delimiter, after: from.as_deref(), max, without };
         let page = match listing::page(&self.context.cache, scope, &S3, wanted).await {
             Ok(page) => page,
             Err(error) => return self.failed(error.into(), Intent::Read).map(|(answer, _)| answer),

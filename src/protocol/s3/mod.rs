@@ -120,7 +120,7 @@ impl Frontend {
             return None;
         }
         let scope = self.places.scope(bucket).ok()?;
-        let key = Key::Named { space: space_of(name.as_str()), name: name.clone() };
+        let key = self.key(&scope, name.clone()).ok()?;
         // A signature is only worth its cost when there is something to answer.
         let hit = self.context.cache.get_now(&scope, &key)?;
         let headers = request.headers();
@@ -182,12 +182,19 @@ impl Frontend {
         let scope = scope.map_err(|error| Refusal::bad("InvalidBucketName", error.message()))?;
         match target {
             Target::Object(bucket, name) => {
-                let key = Key::Named { space: space_of(name.as_str()), name: name.clone() };
+                let key = self.key(&scope, name.clone())?;
                 let object = Object { bucket, name, scope, key, head, query: &query, caller: &caller };
                 self.of_object(&object, upload).await
             }
             _ => self.of_bucket(bucket, &scope, &caller, head, &query, upload).await,
         }
+    }
+
+    /// The key of a name in a bucket, if it is the bucket's.
+    fn key(&self, scope: &Scope, name: Name) -> Result<Key, Refusal> {
+        let checked = self.places.check(scope, name.as_str());
+        checked.map_err(|error| Refusal::denied("AccessDenied", error.message()))?;
+        Ok(Key::Named { space: space_of(name.as_str()), name })
     }
 
     async fn of_object<B: Incoming>(&self, object: &Object<'_>, upload: &mut Upload<B>) -> Done {

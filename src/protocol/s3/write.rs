@@ -6,7 +6,7 @@ use hyper::header::{ETAG, HeaderMap, HeaderName, HeaderValue};
 use super::body::{Plan, Sink, Taken};
 use super::refusal::{Trouble, document};
 use super::sigv4::Caller;
-use super::{Done, Frontend, HEADERS, Object, Refusal, space_of};
+use super::{Done, Frontend, HEADERS, Object, Refusal};
 use crate::cache;
 use crate::entry::{Attrs, Claim, Precondition};
 use crate::error::{Error, Kind};
@@ -113,10 +113,10 @@ impl Frontend {
         writer.open_with("DeleteResult", &[("xmlns", XMLNS)]);
         for text in names {
             let deleted = match Name::parse(text) {
-                Ok(name) => {
-                    let key = Key::Named { space: space_of(text), name };
-                    self.delete_one(scope, key, Precondition::None).await
-                }
+                Ok(name) => match self.key(scope, name) {
+                    Ok(key) => self.delete_one(scope, key, Precondition::None).await,
+                    Err(refusal) => Err(refusal),
+                },
                 Err(error) => Err(Refusal::bad("InvalidURI", error.message())),
             };
             match deleted {

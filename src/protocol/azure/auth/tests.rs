@@ -327,6 +327,30 @@ fn a_sas_of_a_container_lets_do_what_it_says() {
     }
 }
 
+/// To the second, unlike a SharedKey's date: who signs with a clock that is 20 minutes off is refused.
+#[test]
+fn a_sas_lasts_from_its_start_to_its_end() {
+    let at = |seconds: i64| {
+        let time = chrono::DateTime::from_timestamp(now() as i64 + seconds, 0).expect("a time");
+        time.format("%Y-%m-%dT%H:%M:%SZ").to_string()
+    };
+    for (name, seconds, valid) in [
+        ("st", 20 * 60, false),
+        ("st", 60, false),
+        ("st", -20 * 60, true),
+        ("se", -20 * 60, false),
+        ("se", 0, false),
+        ("se", 20 * 60, true),
+    ] {
+        for sas in [Sas::service(), Sas::account()] {
+            let sas = sas.with(name, &at(seconds));
+            let seen = asked_with(&sas, &sas, Access::ReadWrite);
+            assert_eq!(seen.is_ok(), valid, "{name} {seconds}");
+            assert!(valid || code(seen) == "AuthenticationFailed", "{name} {seconds}");
+        }
+    }
+}
+
 #[test]
 fn older_ones_sign_less_and_one_of_a_blob_is_for_that_blob() {
     let keyring = Keyring::of(vec![grant("this", Access::ReadWrite, None, KEY)]);

@@ -312,6 +312,7 @@ async fn what_is_wrong_with_a_request_has_its_code() {
         ("BREW", BLOB, &[], "", 405, "UnsupportedHttpVerb"),
         ("GET", "/larder/cache", &[], "", 400, "InvalidQueryParameterValue"),
         ("GET", "/larder/?comp=list", &[], "", 400, "InvalidUri"),
+        ("GET", "/larder/?comp=list", &[("authorization", "SharedKey larder:AAAA")], "", 400, "InvalidUri"),
         ("GET", "/larder/UPPER/x", &[], "", 400, "InvalidResourceName"),
         ("GET", "/larder/cache/%00", &[], "", 400, "InvalidResourceName"),
         ("GET", "/larder/blobs/x", &[], "", 400, "InvalidResourceName"),

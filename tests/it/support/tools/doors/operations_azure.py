@@ -143,6 +143,21 @@ def delete(world, container, blob, **wishes):
     return str(world.status)
 
 
+def delete_many(world, container, blob):
+    """One that is there and one that is not, each answered for itself."""
+    answers = container.delete_blobs(blob, "nothing", raise_on_any_failure=False)
+    answers = [f"{answer.status_code} {answer.headers.get('x-ms-error-code', '')}".rstrip() for answer in answers]
+    return f"{world.status}: {', '.join(answers)}"
+
+
+def copy(world, container, blob, **wishes):
+    """As object_store does: within a container, with the key of the whole for both."""
+    target = container.get_blob_client(name())
+    target.start_copy_from_url(world.all.get_blob_client(blob).url, **wishes)
+    status = world.status
+    return f"{status} {world.all.download_blob(target.blob_name).readall()}"
+
+
 def list_blobs(world, container, _blob, **wishes):
     prefix = name()
     for letter in "cab":
@@ -255,6 +270,20 @@ OPERATIONS = {
     | {"absent": lambda world: str(world.all.get_blob_client(name()).get_block_list("all"))},
     "delete_blob": Operation(delete, "rl").cases()
     | {"bad_precondition": with_blob(lambda world, blob: delete(world, world.all, blob, **UNLIKE))},
+    "delete_blobs": Operation(delete_many, "rl").cases(),
+    "copy_blob": Operation(copy, "rl").cases()
+    | {
+        "bad_precondition": with_blob(lambda world, blob: copy(world, world.all, blob, **UNLIKE)),
+        "source_unlike": with_blob(
+            lambda world, blob: copy(
+                world,
+                world.all,
+                blob,
+                source_etag='"0x1"',
+                source_match_condition=MatchConditions.IfNotModified,
+            )
+        ),
+    },
     "list_blobs": Operation(list_blobs, "rcw").cases()
     | {"absent": lambda world: f"{[*world.all.list_blobs(name_starts_with='nothing')]}"},
     "get_container": Operation(get_container, "l", before=False).cases()

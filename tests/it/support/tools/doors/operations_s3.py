@@ -1,6 +1,7 @@
 """Every operation of the S3 door by Amazon's own client, as it should be and as it should not."""
 
 import datetime
+import hashlib
 import itertools
 import os
 import urllib.error
@@ -9,6 +10,7 @@ import xml.etree.ElementTree
 
 import boto3
 import botocore.auth
+import botocore.awsrequest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
@@ -139,6 +141,31 @@ def delete_many(_world, client, bucket, key):
     answer = client.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": key}, {"Key": "nothing"}]})
     failed = [error["Code"] for error in answer.get("Errors", [])]
     return f"{status(answer)} {len(answer.get('Deleted', []))} gone {' '.join(failed)}".rstrip()
+
+
+def raw_post(world, path, body):
+    """A body that no client writes."""
+    request = botocore.awsrequest.AWSRequest("POST", f"{world.endpoint}/{BUCKET}{path}", data=body)
+    request.headers["x-amz-content-sha256"] = hashlib.sha256(body).hexdigest()
+    credentials = world.all._request_signer._credentials
+    botocore.auth.S3SigV4Auth(credentials, "s3", "us-east-1").add_auth(request)
+    sent = urllib.request.Request(request.url, data=body, method="POST", headers=dict(request.headers.items()))
+    try:
+        with urllib.request.urlopen(sent) as answer:
+            return f"{answer.status}"
+    except urllib.error.HTTPError as error:
+        return f"{error.code} {xml.etree.ElementTree.fromstring(error.read()).findtext('Code')}"
+
+
+def bomb(root):
+    entities = "".join(f'<!ENTITY e{n} "{f"&e{n - 1};" * 10}">' for n in range(1, 10))
+    return f'<?xml version="1.0"?><!DOCTYPE b [<!ENTITY e0 "lol">{entities}]><{root}>&e9;</{root}>'.encode()
+
+
+def raw_complete(world, body):
+    """A list of parts that is none."""
+    key = name()
+    return raw_post(world, f"/{key}?uploadId={begun(world, key)}", body)
 
 
 def list_objects(world, client, bucket, _key, **wishes):
@@ -298,6 +325,9 @@ OPERATIONS = {
     | {
         "bad_precondition": with_object(head, IfMatch=WRONG_TAG),
         "bad_range": with_object(head, Range="bytes=100-110"),
+        # go-cache-plugin asks so before it uploads, and passes the MD5 on without quotes.
+        "like": with_object(head, IfMatch='"5d41402abc4b2a76b9719d911017c592"'),
+        "like_without_quotes": with_object(head, IfMatch="5d41402abc4b2a76b9719d911017c592"),
     },
     "put_object": Operation(put, "reader", before=False, presigned=("put_object", {}), method="PUT").cases()
     | {
@@ -309,7 +339,11 @@ OPERATIONS = {
         "metadata": with_object(put, Metadata={"outputid": "1", "with-dash": "2"}),
     },
     "delete_object": Operation(delete, "reader", presigned=("delete_object", {}), method="DELETE").cases(),
-    "delete_objects": Operation(delete_many, "reader").cases(),
+    "delete_objects": Operation(delete_many, "reader").cases()
+    | {
+        "bad_body": lambda world: raw_post(world, "/?delete", b"<Delete><Object>"),
+        "bomb": lambda world: raw_post(world, "/?delete", bomb("Delete")),
+    },
     "list_objects": Operation(list_objects, "writer", presigned=("list_objects_v2", None)).cases()
     | {
         "absent": lambda world: str(world.all.list_objects_v2(Bucket=BUCKET, Prefix="nothing")["KeyCount"]),
@@ -353,6 +387,8 @@ OPERATIONS = {
         ),
         "bad_precondition": with_object(complete, IfNoneMatch="*"),
         "bad_body": lying(complete, wrong_tag=True),
+        "bad_xml": lambda world: raw_complete(world, b"<CompleteMultipartUpload><Part>"),
+        "bomb": lambda world: raw_complete(world, bomb("CompleteMultipartUpload")),
         "from_any_number": lying(complete, parts=(2, 9)),
         "in_another_order": lying(complete, parts=(2, 1)),
     },
