@@ -57,6 +57,11 @@ impl Fake {
     }
 }
 
+/// A setup that no full disk of the test machine makes need a person.
+fn well() -> Setup {
+    Setup::new().config("disk_keep_free = 0\ninodes_keep_free = 0")
+}
+
 fn run(arguments: &[&str], socket: &Path) -> Output {
     let mut command = Setup::new().plain();
     command.args(arguments).arg("--socket").arg(socket).stdin(Stdio::null());
@@ -99,7 +104,7 @@ fn status_tells_up_from_down_from_denied() {
     let keys = Keys::new("one");
     let weed = Weed::start(&[&keys]);
     let way = FaultProxy::to(weed.addr());
-    let daemon = Setup::new().upstream(weed::url(way.addr(), "")).keys(&keys).start();
+    let daemon = well().upstream(weed::url(way.addr(), "")).keys(&keys).start();
     assert_eq!(daemon.put("/blob/x/first", vec![7; 100_000]).status(), 200);
     daemon.flush();
     assert_eq!(daemon.get("/blob/x/first").status(), 200);
@@ -158,7 +163,7 @@ fn status_tells_up_from_down_from_denied() {
 
 #[test]
 fn the_json_has_every_documented_field() {
-    let daemon = Setup::new().start();
+    let daemon = well().start();
     daemon.put("/blob/x/one", "one");
     daemon.get("/blob/x/one");
     let output = daemon.cli(&["status", "--json"]);
@@ -248,7 +253,7 @@ fn the_json_has_every_documented_field() {
 
 #[test]
 fn what_is_shed_needs_a_person() {
-    let daemon = Setup::new().config("entry_max = \"1 KiB\"").start();
+    let daemon = well().config("entry_max = \"1 KiB\"").start();
     assert_eq!(daemon.put("/blob/x/large", vec![0; 2048]).status(), 200, "it is taken calmly");
     let (code, text) = status(&daemon);
     assert_eq!(code, Some(1), "{text}");
@@ -260,7 +265,7 @@ fn what_is_shed_needs_a_person() {
 
 #[test]
 fn no_daemon_is_exit_code_3() {
-    let setup = Setup::new();
+    let setup = well();
     let ask = |arguments: &[&str]| {
         let mut command = setup.plain();
         command
@@ -286,7 +291,7 @@ fn no_daemon_is_exit_code_3() {
 
 #[test]
 fn a_daemon_that_hangs_is_said_to() {
-    let daemon = Setup::new().start();
+    let daemon = well().start();
     signal(daemon.id(), Signal::STOP);
     for arguments in [&["status", "--timeout", "300 ms"] as &[&str], &["queue", "--timeout", "300 ms"]] {
         let output = daemon.cli(arguments);
@@ -357,7 +362,7 @@ fn who_is_not_larder_is_said_not_to_be() {
 
 #[test]
 fn another_users_socket_is_said_to_be() {
-    let daemon = Setup::new().start();
+    let daemon = well().start();
     let socket = daemon.setup().dir().join("larder.sock");
     if rustix::process::geteuid().is_root() {
         // Nobody, who may run the binary only where he can reach it.
@@ -371,7 +376,7 @@ fn another_users_socket_is_said_to_be() {
         assert!(stderr(&output).contains("is another user's"), "{output:?}");
         return;
     }
-    fs::set_permissions(&socket, std::os::unix::fs::PermissionsExt::from_mode(0)).expect("ours");
+    fs::set_permissions(&socket, std::os::unix::fs::PermissionsExt::from_mode(0o000)).expect("ours");
     let output = run(&["status"], &socket);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(stderr(&output).contains("is another user's"), "{output:?}");
@@ -383,7 +388,7 @@ fn world() -> fs::Permissions {
 
 #[test]
 fn a_watch_goes_on_over_a_restart_and_ends_well_by_ctrl_c() {
-    let daemon = Setup::new().start();
+    let daemon = well().start();
     let mut watch = spawned(&daemon, &["status", "--watch", "--json", "--interval", "100 ms"]);
     let mut lines = BufReader::new(watch.stdout.take().expect("it is piped")).lines();
     let mut until_running = |running: bool| {
@@ -406,7 +411,7 @@ fn a_watch_goes_on_over_a_restart_and_ends_well_by_ctrl_c() {
 
 #[test]
 fn a_watch_for_people_ends_with_its_reader() {
-    let daemon = Setup::new().start();
+    let daemon = well().start();
     let mut watch = spawned(&daemon, &["status", "--watch", "--interval", "100 ms"]);
     let mut lines = BufReader::new(watch.stdout.take().expect("it is piped")).lines().map_while(Result::ok);
     for _ in 0..2 {
@@ -423,7 +428,7 @@ fn ctrl_c_ends_a_flush_and_leaves_the_queue() {
     let way = FaultProxy::to(crate::support::free_addr());
     way.set(Fault::Refuse);
     let keys = Keys::new("one");
-    let daemon = Setup::new().upstream(weed::url(way.addr(), "")).keys(&keys).start();
+    let daemon = well().upstream(weed::url(way.addr(), "")).keys(&keys).start();
     assert_eq!(daemon.put("/blob/x/one", "one").status(), 200);
     let mut flush = spawned(&daemon, &["flush"]);
     let mut said = BufReader::new(flush.stderr.take().expect("it is piped"));
@@ -440,7 +445,7 @@ fn ctrl_c_ends_a_flush_and_leaves_the_queue() {
 
 #[test]
 fn colours_are_for_terminals_and_a_closed_pipe_is_no_failure() {
-    let daemon = Setup::new().start();
+    let daemon = well().start();
     let with = |name: &str| {
         let mut command = daemon.setup().plain();
         command.env(name, "1").arg("status").arg("--dir").arg(daemon.setup().dir()).stdin(Stdio::null());
