@@ -54,7 +54,7 @@ pub struct TierStatus {
     /// Bytes that count against the tier's bound.
     pub bytes: u64,
     /// The bound; of the outbox it is that of the queue.
-    pub bytes_max: u64,
+    pub bound_bytes: u64,
     /// Bytes that drafts hold.
     pub draft_bytes: u64,
     /// Entries found damaged since start.
@@ -78,9 +78,9 @@ pub struct QueueSummary {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct QueueBounds {
     /// `queue_entries`.
-    pub entries_max: u64,
+    pub bound_entries: u64,
     /// `queue_bytes`.
-    pub bytes_max: u64,
+    pub bound_bytes: u64,
 }
 
 /// What is being uploaded in pieces.
@@ -167,8 +167,8 @@ impl Cache {
 
     /// The bounds of the queue.
     pub fn queue_bounds(&self) -> QueueBounds {
-        let (bytes_max, entries_max) = self.inner.queue.bounds();
-        QueueBounds { entries_max, bytes_max }
+        let (bound_bytes, bound_entries) = self.inner.queue.bounds();
+        QueueBounds { bound_entries, bound_bytes }
     }
 
     fn status_with(&self, queue: QueueSummary) -> CacheStatus {
@@ -177,7 +177,7 @@ impl Cache {
         let memory = TierStatus {
             entries,
             bytes,
-            bytes_max: inner.memory.bound(),
+            bound_bytes: inner.memory.bound(),
             draft_bytes: 0,
             corrupt: 0,
             evictions: 0,
@@ -202,7 +202,7 @@ impl Cache {
             inodes: disk.inodes,
             keep_free_inodes: disk.keep_free_inodes,
             disk: disk.into(),
-            outbox: TierStatus { bytes_max: self.queue_bounds().bytes_max, ..outbox.into() },
+            outbox: TierStatus { bound_bytes: self.queue_bounds().bound_bytes, ..outbox.into() },
             queue,
             upstreams: upstreams.collect(),
             partial_uploads: inner.partials.usage(),
@@ -272,7 +272,7 @@ impl From<Usage> for TierStatus {
         Self {
             entries: usage.entries,
             bytes: usage.bytes,
-            bytes_max: usage.bytes_max,
+            bound_bytes: usage.bound_bytes,
             draft_bytes: usage.draft_bytes,
             corrupt: usage.corrupt,
             evictions: usage.evictions,

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::header::HOST;
-use hyper::{Request, StatusCode};
+use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
@@ -69,7 +69,11 @@ impl Client {
 
     /// Asks for a page. Says once, on standard error, if the daemon is another version.
     pub(super) async fn json<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failed> {
-        let heard = self.ask(path).await?;
+        self.by(Method::GET, path).await
+    }
+
+    async fn by<T: DeserializeOwned>(&self, method: Method, path: &str) -> Result<T, Failed> {
+        let heard = self.ask(method, path).await?;
         let Some(version) = &heard.version else { return Err(self.stranger("answers without saying so")) };
         let mismatch = mismatch(version, OWN_VERSION);
         if let Some(words) = &mismatch
@@ -96,7 +100,7 @@ impl Client {
         })
     }
 
-    async fn ask(&self, path: &str) -> Result<Heard, Failed> {
+    async fn ask(&self, method: Method, path: &str) -> Result<Heard, Failed> {
         let deadline = Instant::now() + self.timeout;
         let seconds = self.timeout.as_secs_f64();
         let socket = self.socket.display();
@@ -106,7 +110,7 @@ impl Client {
                  log, then `larder service restart`"
             )))
         })?;
-        timeout_at(deadline, self.exchange(stream, path)).await.unwrap_or_else(|_| {
+        timeout_at(deadline, self.exchange(stream, method, path)).await.unwrap_or_else(|_| {
             Err(Failed::Other(format!(
                 "the daemon at {socket} accepts, and does not answer within {seconds} s: it hangs, or is stopped; see \
                  its log, then `larder service restart`, or give it longer with --timeout"
@@ -126,7 +130,7 @@ impl Client {
         }
     }
 
-    async fn exchange(&self, stream: UnixStream, path: &str) -> Result<Heard, Failed> {
+    async fn exchange(&self, stream: UnixStream, method: Method, path: &str) -> Result<Heard, Failed> {
         let broken = |error: hyper::Error| match error.is_parse() {
             true => self.stranger("doesn't speak HTTP"),
             false => Failed::Other(format!(
@@ -137,7 +141,8 @@ impl Client {
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
         let driving = tokio::spawn(connection);
-        let request = Request::get(path).header(HOST, "larder").body(Empty::<Bytes>::new());
+        let request =
+            Request::builder().method(method).uri(path).header(HOST, "larder").body(Empty::<Bytes>::new());
         let request = request.map_err(|error| Failed::Other(format!("failed to ask for {path}: {error}")))?;
         let response = sender.send_request(request).await.map_err(broken)?;
         let status = response.status();
@@ -167,7 +172,8 @@ impl Client {
             io::ErrorKind::PermissionDenied => {
                 let owner = std::fs::metadata(&self.socket).map(|found| format!(", uid {}", found.uid()));
                 Failed::Other(format!(
-                    "{socket} is another user's{}: ask as that user, or say with --dir or --socket where yours is",
+                    "{socket} is for root and the daemon's own user{}: ask as one of them, as by `sudo`, or say with \
+                     --dir or --socket which daemon is meant",
                     owner.unwrap_or_default()
                 ))
             }

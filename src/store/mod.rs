@@ -199,7 +199,7 @@ impl Store {
             segments,
             log_bytes,
             dead_bytes,
-            bytes_max: index.disk,
+            bound_bytes: index.disk,
             free_bytes: sample.free,
             free_inodes: sample.free_inodes,
             inodes: sample.inodes,

@@ -180,7 +180,7 @@ pub struct Usage {
     /// Bytes of the log that compaction could free.
     pub dead_bytes: u64,
     /// `disk`, as it is in force; `u64::MAX`: its caller bounds it.
-    pub bytes_max: u64,
+    pub bound_bytes: u64,
     /// Free bytes of the filesystem, when last looked at.
     pub free_bytes: u64,
     /// Free inodes of it, likewise; 0 of 0 where a filesystem doesn't count them.

@@ -55,7 +55,7 @@ pub(super) struct Listener {
 pub(super) struct Tier {
     pub(super) entries: u64,
     pub(super) bytes: u64,
-    pub(super) bytes_max: u64,
+    pub(super) bound_bytes: u64,
     pub(super) evictions: u64,
 }
 

@@ -203,9 +203,9 @@ fn gate(listener: &Listener) -> String {
 }
 
 fn fill(tier: &Tier) -> String {
-    let full = percent(tier.bytes, tier.bytes_max);
+    let full = percent(tier.bytes, tier.bound_bytes);
     let mut words =
-        format!("{} of {}, {full}, {}", size(tier.bytes), size(tier.bytes_max), entries(tier.entries));
+        format!("{} of {}, {full}, {}", size(tier.bytes), size(tier.bound_bytes), entries(tier.entries));
     if tier.evictions > 0 {
         words += &format!(", {} evicted since start", tier.evictions);
     }

@@ -264,8 +264,8 @@ fn of_queue(
 ) {
     let percent = |now: u64, max: u64| now.saturating_mul(100).checked_div(max).unwrap_or(0);
     let full = [
-        (percent(queue.bytes, bounds.bytes_max), "queue_bytes"),
-        (percent(queue.entries, bounds.entries_max), "queue_entries"),
+        (percent(queue.bytes, bounds.bound_bytes), "queue_bytes"),
+        (percent(queue.entries, bounds.bound_entries), "queue_entries"),
     ];
     if let Some((percent, bound)) = full.into_iter().max().filter(|(full, _)| *full >= QUEUE_NEAR_PERCENT) {
         let words = format!(
@@ -284,7 +284,7 @@ mod tests {
         QueueSummary { entries, bytes, oldest_ms: Some(1000) }
     }
 
-    const BOUNDS: QueueBounds = QueueBounds { entries_max: 100, bytes_max: 1000 };
+    const BOUNDS: QueueBounds = QueueBounds { bound_entries: 100, bound_bytes: 1000 };
 
     fn direction(state: &str, words: &str) -> DirectionStatus {
         DirectionStatus { state: state.into(), words: words.into(), since_ms: 5 }

@@ -167,13 +167,13 @@ fn another_users_socket_is_said_to_be() {
         command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(&binary);
         let output = command.args(["status", "--socket"]).arg(&socket).output().expect("setpriv starts");
         assert_eq!(output.status.code(), Some(1), "{output:?}");
-        assert!(stderr(&output).contains("is another user's"), "{output:?}");
+        assert!(stderr(&output).contains("is for root and the daemon's own user"), "{output:?}");
         return;
     }
     fs::set_permissions(&socket, std::os::unix::fs::PermissionsExt::from_mode(0o000)).expect("ours");
     let output = run(&["status"], &socket);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
-    assert!(stderr(&output).contains("is another user's"), "{output:?}");
+    assert!(stderr(&output).contains("is for root and the daemon's own user"), "{output:?}");
 }
 
 fn world() -> fs::Permissions {
