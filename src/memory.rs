@@ -149,6 +149,11 @@ impl Memory {
     pub fn usage(&self) -> (u64, u64) {
         self.entries.as_ref().map_or((0, 0), |entries| (entries.len() as u64, entries.weight()))
     }
+
+    /// The bound of that weight.
+    pub fn bound(&self) -> u64 {
+        self.entries.as_ref().map_or(0, |entries| entries.capacity())
+    }
 }
 
 impl Weighter<EntryId, Held> for Weight {

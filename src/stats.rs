@@ -89,6 +89,8 @@ pub struct Stats {
     pub fills_joined: Counter,
     /// Entries whose upload succeeded.
     pub uploads: Counter,
+    /// Bytes of their bodies.
+    pub uploaded_bytes: Counter,
     /// Uploads that ended for good without success: the object was refused, or a link was found nowhere.
     pub uploads_ended: Counter,
     /// Uploads whose target was overwritten by somebody later than our acknowledgement.

@@ -19,7 +19,7 @@ const LAYERS: [(&[&str], Siblings); 6] = [
 const PROTOCOL_SHARED: [&str; 4] = ["http", "objects", "reapi", "testing"];
 
 /// Each dependency, and the only places that may name it.
-const HOMES: [(&str, &[&str]); 15] = [
+const HOMES: [(&str, &[&str]); 18] = [
     ("quick_cache", &["memory.rs"]),
     ("object_store", &["upstream/object", "upstream/credentials"]),
     ("prost", &["links", "protocol/reapi"]),
@@ -33,6 +33,9 @@ const HOMES: [(&str, &[&str]); 15] = [
     ("directories", &["config/"]),
     ("toml", &["config/"]),
     ("clap", &["config/flags.rs", "cli/"]),
+    ("clap_complete", &["cli/completions.rs"]),
+    ("clap_mangen", &["cli/man.rs"]),
+    ("anstream", &["cli/paint.rs"]),
     ("tracing_subscriber", &["logging.rs"]),
     ("std::env", &["config/environment.rs"]),
 ];

@@ -17,6 +17,7 @@ mod content;
 mod fill;
 mod freshen;
 mod get;
+mod lately;
 mod list;
 mod outbox;
 mod publish;
@@ -39,10 +40,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use config::Settings;
+pub use lately::{Lately, SHEDS_WINDOW};
 pub use list::Listed;
 pub use put::{Committed, Outcome, Put};
 pub use stage::{Part, PartialUpload, Resumed, Staged, StagedPart, Stream};
-pub use status::{CacheStatus, PartialUploads, QueueItem, QueueSummary, UpstreamStatus};
+pub use status::{
+    CacheStatus, DirectionStatus, PartialUploads, QueueBounds, QueueItem, QueueSummary, TierStatus,
+    UpstreamStatus,
+};
 
 use crate::entry::{Meta, Precondition, Tier};
 use crate::error::{Error, Kind, Result};
@@ -92,6 +97,7 @@ struct Inner {
     lists: tokio::sync::Semaphore,
     partials: Arc<stage::Partials>,
     sheds: status::ShedLog,
+    samples: lately::Samples,
     /// Tasks of the daemon: fills, checks, uploads. They end when `stop` is cancelled.
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -121,6 +127,7 @@ impl Cache {
             lists: tokio::sync::Semaphore::new(list::LISTS_MAX),
             partials: stage::Partials::new(&settings),
             sheds: status::ShedLog::default(),
+            samples: lately::Samples::default(),
             settings,
             cache: parts.cache,
             outbox: parts.outbox,
@@ -135,6 +142,7 @@ impl Cache {
         cache.spawn(get::flush_touches(cache.clone()));
         cache.spawn(uploader::run(cache.clone()));
         cache.spawn(stage::expire(cache.clone()));
+        cache.spawn(lately::watch(cache.clone()));
         cache
     }
 

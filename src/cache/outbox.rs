@@ -183,6 +183,16 @@ impl Queue {
         self.wake.iter().any(|(tag, _)| *tag != row.tag && self.holds(*tag, row.id))
     }
 
+    /// Whether what the outbox held at start is known.
+    pub(super) fn is_replayed(&self) -> bool {
+        *self.replayed.borrow()
+    }
+
+    /// The bounds in force: of bytes, of entries.
+    pub(super) fn bounds(&self) -> (u64, u64) {
+        (self.bytes_max, self.entries_max)
+    }
+
     /// Rows and bytes, waiting and uploading.
     pub(super) fn len(&self) -> (u64, u64) {
         let rows = self.rows.lock();
@@ -192,7 +202,14 @@ impl Queue {
     /// The first rows in the order in which they came, those on their way included.
     pub(super) fn first(&self, limit: usize) -> Vec<Queued> {
         let rows = self.rows.lock();
-        let mut first: Vec<Queued> = rows.waiting.values().chain(rows.uploading.values()).copied().collect();
+        let mut first: Vec<Queued> = rows.uploading.values().copied().collect();
+        // Of each upstream, no more than `limit` can be among them: a long queue is not walked.
+        let mut from = Some((QueueTag(0), Generation(0)));
+        while let Some(((tag, _), _)) = from.and_then(|from| rows.waiting.range(from..).next()) {
+            let (begin, end) = ((*tag, Generation(0)), (*tag, Generation(u64::MAX)));
+            first.extend(rows.waiting.range(begin..=end).take(limit).map(|(_, row)| *row));
+            from = tag.0.checked_add(1).map(|next| (QueueTag(next), Generation(0)));
+        }
         first.sort_by_key(|row| row.generation);
         first.truncate(limit);
         first
@@ -290,6 +307,29 @@ mod tests {
         assert_eq!(next(&queue).map(|row| row.generation), Some(Generation(2)));
         assert_eq!(next(&queue).map(|row| row.generation), Some(Generation(3)));
         assert_eq!(next(&queue), None);
+    }
+
+    #[test]
+    fn the_first_rows_are_the_oldest_of_all_upstreams() {
+        let queue = queue(1000, 100);
+        let push = |tag, generation| {
+            let row = Queued {
+                id: EntryId(generation),
+                generation: Generation(generation as u64),
+                tag: QueueTag(tag),
+                bytes: 1,
+            };
+            queue.push(row, queue.reserve(1).expect("room"));
+        };
+        for (tag, generation) in [(7, 5), (u64::MAX, 2), (7, 1), (0, 4), (u64::MAX, 6), (7, 3)] {
+            push(tag, generation);
+        }
+        assert_eq!(next(&queue).map(|row| row.generation), Some(Generation(1)), "it is on its way");
+        let first = |limit| queue.first(limit).iter().map(|row| row.generation.0).collect::<Vec<_>>();
+        assert_eq!(first(1), [1]);
+        assert_eq!(first(4), [1, 2, 3, 4]);
+        assert_eq!(first(100), [1, 2, 3, 4, 5, 6]);
+        assert_eq!(first(0), [0; 0]);
     }
 
     #[test]

@@ -24,6 +24,14 @@ pub struct CacheStatus {
     pub outbox: TierStatus,
     /// Free bytes of the cache folder's filesystem.
     pub free_bytes: u64,
+    /// With less free bytes the cache evicts: `disk_keep_free`.
+    pub keep_free_bytes: u64,
+    /// Free inodes of it; 0 of 0 where a filesystem doesn't count them.
+    pub free_inodes: u64,
+    /// All its inodes.
+    pub inodes: u64,
+    /// With less free inodes the cache evicts: `inodes_keep_free`.
+    pub keep_free_inodes: u64,
     /// What waits to go upstream.
     pub queue: QueueSummary,
     /// Each upstream, in words.
@@ -45,6 +53,8 @@ pub struct TierStatus {
     pub entries: u64,
     /// Bytes that count against the tier's bound.
     pub bytes: u64,
+    /// The bound; of the outbox it is that of the queue.
+    pub bound_bytes: u64,
     /// Bytes that drafts hold.
     pub draft_bytes: u64,
     /// Entries found damaged since start.
@@ -62,6 +72,15 @@ pub struct QueueSummary {
     pub bytes: u64,
     /// How long the oldest has waited, in milliseconds.
     pub oldest_ms: Option<u64>,
+}
+
+/// The bounds of the queue that are in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct QueueBounds {
+    /// `queue_entries`.
+    pub bound_entries: u64,
+    /// `queue_bytes`.
+    pub bound_bytes: u64,
 }
 
 /// What is being uploaded in pieces.
@@ -126,10 +145,43 @@ pub(super) struct ShedLog {
 const WARN_EVERY: Duration = Duration::from_secs(60);
 
 impl Cache {
-    /// Everything at a glance.
+    /// Everything at a glance, once the queue is known.
     pub async fn status(&self) -> CacheStatus {
+        let queue = self.queue_summary().await;
+        self.status_with(queue)
+    }
+
+    /// Everything at a glance as far as it is known, with whether the queue is. It waits for no disk that hangs.
+    pub async fn status_now(&self) -> (CacheStatus, bool) {
+        const PATIENCE: Duration = Duration::from_millis(500);
+        let (entries, bytes) = self.inner.queue.len();
+        let is_known = self.inner.queue.is_replayed();
+        let oldest = async { self.queue(1).await.first().map(|item| item.age_ms) };
+        let oldest_ms = if is_known && entries > 0 {
+            tokio::time::timeout(PATIENCE, oldest).await.unwrap_or_default()
+        } else {
+            None
+        };
+        (self.status_with(QueueSummary { entries, bytes, oldest_ms }), is_known)
+    }
+
+    /// The bounds of the queue.
+    pub fn queue_bounds(&self) -> QueueBounds {
+        let (bound_bytes, bound_entries) = self.inner.queue.bounds();
+        QueueBounds { bound_entries, bound_bytes }
+    }
+
+    fn status_with(&self, queue: QueueSummary) -> CacheStatus {
         let inner = &self.inner;
         let (entries, bytes) = inner.memory.usage();
+        let memory = TierStatus {
+            entries,
+            bytes,
+            bound_bytes: inner.memory.bound(),
+            draft_bytes: 0,
+            corrupt: 0,
+            evictions: 0,
+        };
         let (disk, outbox) = (inner.cache.usage(), inner.outbox.usage());
         let (facts, absences) = inner.facts.len();
         let upstreams = inner.remotes.iter().zip(&inner.remote_hits).map(|(remote, hits)| {
@@ -143,11 +195,15 @@ impl Cache {
             }
         });
         CacheStatus {
-            memory: TierStatus { entries, bytes, draft_bytes: 0, corrupt: 0, evictions: 0 },
+            memory,
             free_bytes: disk.free_bytes,
+            keep_free_bytes: disk.keep_free_bytes,
+            free_inodes: disk.free_inodes,
+            inodes: disk.inodes,
+            keep_free_inodes: disk.keep_free_inodes,
             disk: disk.into(),
-            outbox: outbox.into(),
-            queue: self.queue_summary().await,
+            outbox: TierStatus { bound_bytes: self.queue_bounds().bound_bytes, ..outbox.into() },
+            queue,
             upstreams: upstreams.collect(),
             partial_uploads: inner.partials.usage(),
             fills: inner.fills.len(),
@@ -216,6 +272,7 @@ impl From<Usage> for TierStatus {
         Self {
             entries: usage.entries,
             bytes: usage.bytes,
+            bound_bytes: usage.bound_bytes,
             draft_bytes: usage.draft_bytes,
             corrupt: usage.corrupt,
             evictions: usage.evictions,

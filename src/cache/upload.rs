@@ -140,6 +140,7 @@ impl Cache {
         self.inner.facts.note_present(row.id, remote.id());
         self.inner.facts.note_checked(row.id, remote.id());
         self.inner.stats.uploads.one();
+        self.inner.stats.uploaded_bytes.add(stored.len());
         self.leave(stored, row, sent.etag, true).await;
         Ending::Done
     }

@@ -1,11 +1,20 @@
-//! The command line. What it prints goes through handles: a closed pipe is an answer, not a panic.
+//! The command line. What it prints goes through handles: a closed pipe is an answer, not a panic. Data goes to standard
+//! output, what is said to people about it to standard error.
+//!
+//! # Exit codes
+//! The constants below are the one place: help, manual pages and `docs/cli.md` say the same.
 
 mod bazelrc;
 mod client;
+mod completions;
+mod man;
+mod paint;
 mod queue;
+mod status;
 mod token;
+mod units;
 
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -15,10 +24,8 @@ use crate::config::{self, Config, Environment, Flags, Folders, Problem};
 use crate::daemon;
 
 /// The local larder of build artifacts: a per-machine cache daemon
-///
-/// Exit codes: 0 done, 1 failed, 2 wrong flags or configuration, 3 no daemon is running.
 #[derive(Debug, Parser)]
-#[command(name = "larder", version, about, arg_required_else_help = true)]
+#[command(name = "larder", version, about, arg_required_else_help = true, after_long_help = exit_codes())]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -27,28 +34,46 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the daemon
+    #[command(after_help = "Example:\n  larder serve --upstream 's3://bucket/prefix?region=eu-central-1'")]
     Serve(Flags),
     /// Check the configuration, and show what is in force and where it was said
+    #[command(after_help = "Example:\n  larder check --config larder.toml")]
     Check(Flags),
     /// Print what an editor, or a new configuration, begins from
     #[command(subcommand)]
     Config(Print),
     /// Print the lines of a .bazelrc that make this daemon Bazel's cache
+    #[command(after_help = "Example:\n  larder bazelrc --bazel 8.6 >> ~/.bazelrc")]
     Bazelrc(bazelrc::BazelrcFlags),
     /// Issue, list and revoke keys and tokens for this daemon's clients
     #[command(subcommand)]
     Token(token::TokenCommand),
+    /// Show how the daemon is, and what needs a person; the exit code says it, too
+    #[command(after_help = "Examples:\n  larder status --watch\n  larder status --json | jq .queue")]
+    Status(status::StatusFlags),
     /// List what waits to go upstream
+    #[command(after_help = "Example:\n  larder queue --limit 5")]
     Queue(queue::QueueFlags),
-    /// Wait until nothing waits to go upstream
+    /// Wait until nothing waits to go upstream; Ctrl-C leaves the queue as it is
+    #[command(after_help = "Example:\n  larder flush --timeout '5 min'")]
     Flush(queue::FlushFlags),
+    /// Print what a shell needs to complete this command
+    #[command(
+        after_help = "Example:\n  larder completions bash > ~/.local/share/bash-completion/completions/larder"
+    )]
+    Completions(completions::CompletionsFlags),
+    /// Print the manual page, or write those of all commands
+    #[command(after_help = "Examples:\n  larder man | man -l -\n  larder man --dir ~/.local/share/man/man1")]
+    Man(man::ManFlags),
 }
 
 #[derive(Debug, Subcommand)]
 enum Print {
     /// A JSON Schema of the configuration file
+    #[command(after_help = "Example:\n  larder config schema > larder.schema.json")]
     Schema,
     /// A configuration file with every key, its default and the reason for it
+    #[command(after_help = "Example:\n  larder config example > larder.toml")]
     Example,
 }
 
@@ -64,8 +89,21 @@ struct Where {
     socket: Option<PathBuf>,
 }
 
+/// Wrong flags, or a wrong configuration: nothing was begun. clap's own, too.
+const EXIT_USAGE: u8 = 2;
 /// No daemon is running.
 const EXIT_NOT_RUNNING: u8 = 3;
+/// Ctrl-C, as shells have it.
+const EXIT_INTERRUPTED: u8 = 130;
+
+/// Every exit code, and what it means.
+const EXIT_CODES: [(u8, &str); 5] = [
+    (0, "Done; of `status`: healthy. Ctrl-C ends `status --watch` so, and the daemon."),
+    (1, "Failed; of `status`: the daemon runs, and something needs a person, or it doesn't answer."),
+    (EXIT_USAGE, "Wrong flags or configuration: nothing was begun."),
+    (EXIT_NOT_RUNNING, "No daemon is running."),
+    (EXIT_INTERRUPTED, "Ended by Ctrl-C before it was done; what is queued stays queued."),
+];
 
 /// Runs the command that the arguments name.
 pub fn run() -> ExitCode {
@@ -80,8 +118,11 @@ pub fn run() -> ExitCode {
         Command::Config(Print::Example) => print(&config::example()),
         Command::Bazelrc(flags) => bazelrc::bazelrc(&flags, &environment),
         Command::Token(command) => token::token(command, &environment),
+        Command::Status(flags) => wait_for(status::status(flags, &environment)),
         Command::Queue(flags) => wait_for(queue::queue(flags, &environment)),
         Command::Flush(flags) => wait_for(queue::flush(flags, &environment)),
+        Command::Completions(flags) => completions::completions(&flags),
+        Command::Man(flags) => man::man(&flags),
     }
 }
 
@@ -100,15 +141,27 @@ fn complain_of(problems: &[Problem]) -> ExitCode {
     for problem in problems {
         complain(&problem.to_string());
     }
-    ExitCode::from(2)
+    ExitCode::from(EXIT_USAGE)
 }
 
 fn print(page: &str) -> ExitCode {
-    match std::io::stdout().write_all(page.as_bytes()) {
-        Ok(()) => ExitCode::SUCCESS,
-        // Who reads has enough.
-        Err(_) => ExitCode::FAILURE,
+    written(io::stdout().write_all(page.as_bytes())).map_or_else(|code| code, |()| ExitCode::SUCCESS)
+}
+
+/// What became of writing to standard output. A reader that went away (`| head`) has what it wanted.
+fn written(outcome: io::Result<()>) -> Result<(), ExitCode> {
+    match outcome {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(complain(&format!("failed to print: {error}")))
+        }
+        _ => Ok(()),
     }
+}
+
+/// The end of `larder --help`.
+fn exit_codes() -> String {
+    let codes = EXIT_CODES.map(|(code, words)| format!("  {code:<4} {words}"));
+    format!("Exit codes:\n{}", codes.join("\n"))
 }
 
 /// Runs a command that only asks.
@@ -122,7 +175,7 @@ fn wait_for(command: impl Future<Output = ExitCode>) -> ExitCode {
 /// Says what went wrong, to people.
 fn complain(words: &str) -> ExitCode {
     // Nobody is left to tell when standard error is closed.
-    let _ = writeln!(std::io::stderr(), "larder: {words}");
+    let _ = writeln!(io::stderr(), "larder: {words}");
     ExitCode::FAILURE
 }
 
@@ -135,6 +188,29 @@ impl Where {
             None => {
                 Folders::socket(self.dir, environment).map_err(|words| format!("the admin socket {words}"))
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_holds_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_reference_names_every_command_and_exit_code() {
+        let page = include_str!("../../docs/cli.md");
+        for command in Cli::command().get_subcommands() {
+            assert!(page.contains(&format!("`larder {}", command.get_name())), "{}", command.get_name());
+        }
+        for (code, words) in EXIT_CODES {
+            assert!(page.contains(&format!("| {code} | {words} |")), "{code}");
         }
     }
 }

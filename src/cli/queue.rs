@@ -8,7 +8,8 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use super::client::{Client, Failed};
-use super::{EXIT_NOT_RUNNING, Where, complain};
+use super::units::{age, entries, size};
+use super::{EXIT_INTERRUPTED, EXIT_NOT_RUNNING, Where, complain, written};
 use crate::config::Environment;
 
 /// The flags of `larder queue`.
@@ -24,6 +25,10 @@ pub(super) struct QueueFlags {
     /// Show this many entries, the oldest first
     #[arg(long, value_name = "N", default_value_t = 20)]
     limit: usize,
+
+    /// Wait this long for the daemon's answer
+    #[arg(long, value_name = "TIME", value_parser = crate::config::parse_duration, default_value = "5 s")]
+    timeout: Duration,
 }
 
 /// The flags of `larder flush`.
@@ -37,34 +42,39 @@ pub(super) struct FlushFlags {
     timeout: Option<Duration>,
 }
 
-/// The page `/-/queue`.
-#[derive(Debug, Serialize, Deserialize)]
+/// The page `/-/queue`. What a daemon of another version doesn't say is nothing.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 struct Page {
     queue: Summary,
     upstreams: Vec<Upstream>,
     items: Vec<Item>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 struct Summary {
     entries: u64,
     bytes: u64,
     oldest_ms: Option<u64>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 struct Upstream {
     name: String,
     write: Direction,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 struct Direction {
     state: String,
     words: String,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 struct Item {
     object: String,
     bytes: u64,
@@ -76,27 +86,48 @@ struct Item {
 /// Lists the queue.
 pub(super) async fn queue(flags: QueueFlags, environment: &Environment) -> ExitCode {
     let path = format!("/-/queue?limit={}", flags.limit);
-    let page: Page = match ask(flags.daemon, environment, &path).await {
-        Ok((_, page)) => page,
+    let client = match client(flags.daemon, environment) {
+        Ok(client) => client.within(flags.timeout),
         Err(code) => return code,
     };
+    let page: Page = match client.json(&path).await {
+        Ok(page) => page,
+        Err(failed) => return told(failed),
+    };
     let mut out = io::stdout().lock();
-    let written = if flags.json {
+    let done = if flags.json {
         serde_json::to_writer_pretty(&mut out, &page).map_err(io::Error::from).and_then(|()| writeln!(out))
     } else {
         list(&mut out, &page)
     };
-    // A reader that went away (`| head`) has what it wanted.
-    if written.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    written(done).map_or_else(|code| code, |()| ExitCode::SUCCESS)
 }
 
-/// Waits until the queue is empty.
+/// Waits until the queue is empty, or for Ctrl-C.
 pub(super) async fn flush(flags: FlushFlags, environment: &Environment) -> ExitCode {
+    tokio::select! {
+        code = until_empty(flags, environment) => code,
+        interrupted = tokio::signal::ctrl_c() => match interrupted {
+            Ok(()) => {
+                Progress::new().end();
+                complain("interrupted; what is queued stays queued, and goes on by itself");
+                ExitCode::from(EXIT_INTERRUPTED)
+            }
+            Err(error) => complain(&format!("failed to watch for Ctrl-C: {error}")),
+        }
+    }
+}
+
+async fn until_empty(flags: FlushFlags, environment: &Environment) -> ExitCode {
     const LOOK_AGAIN: Duration = Duration::from_millis(1000);
     let begun = Instant::now();
-    let (client, mut page) = match ask::<Page>(flags.daemon, environment, "/-/queue?limit=0").await {
-        Ok(first) => first,
+    let client = match client(flags.daemon, environment) {
+        Ok(client) => client,
         Err(code) => return code,
+    };
+    let mut page: Page = match client.json("/-/queue?limit=0").await {
+        Ok(page) => page,
+        Err(failed) => return told(failed),
     };
     let at_first = page.queue.entries;
     let mut progress = Progress::new();
@@ -122,15 +153,9 @@ pub(super) async fn flush(flags: FlushFlags, environment: &Environment) -> ExitC
     ExitCode::SUCCESS
 }
 
-async fn ask<T: serde::de::DeserializeOwned>(
-    daemon: Where,
-    environment: &Environment,
-    path: &str,
-) -> Result<(Client, T), ExitCode> {
+fn client(daemon: Where, environment: &Environment) -> Result<Client, ExitCode> {
     let socket = daemon.socket(environment).map_err(|words| complain(&words))?;
-    let client = Client::new(&socket);
-    let page = client.json(path).await.map_err(told)?;
-    Ok((client, page))
+    Ok(Client::new(&socket))
 }
 
 fn told(failed: Failed) -> ExitCode {
@@ -159,8 +184,7 @@ fn list(out: &mut impl io::Write, page: &Page) -> io::Result<()> {
 fn words(page: &Page) -> String {
     let mut words = match page.queue.entries {
         0 => "the queue is empty".to_owned(),
-        1 => format!("1 entry, {}", size(page.queue.bytes)),
-        entries => format!("{entries} entries, {}", size(page.queue.bytes)),
+        waiting => format!("{}, {}", entries(waiting), size(page.queue.bytes)),
     };
     if let Some(oldest_ms) = page.queue.oldest_ms {
         words += &format!(", the oldest for {}", age(oldest_ms));
@@ -169,30 +193,6 @@ fn words(page: &Page) -> String {
         words += &format!("; {}: {}", upstream.name, upstream.write.words);
     }
     words
-}
-
-fn size(bytes: u64) -> String {
-    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
-    if bytes < 1024 {
-        return format!("{bytes} B");
-    }
-    let mut value = bytes as f64 / 1024.0;
-    let mut unit = 0;
-    while value >= 1024.0 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    format!("{value:.1} {}", UNITS[unit])
-}
-
-fn age(ms: u64) -> String {
-    match ms / 1000 {
-        0 => format!("{ms} ms"),
-        s @ 1..120 => format!("{s} s"),
-        s @ 120..7200 => format!("{} min", s / 60),
-        s @ 7200..172_800 => format!("{} h", s / 3600),
-        s => format!("{} d", s / 86_400),
-    }
 }
 
 /// One line that changes, on a terminal; elsewhere a line whenever the words change, at most each few seconds.

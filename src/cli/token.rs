@@ -25,6 +25,9 @@ use crate::keyring::{self, Access, Door, Issued, Secret, Wish};
 #[derive(Debug, Subcommand)]
 pub(super) enum TokenCommand {
     /// Issue a key or a token, and print it this once
+    #[command(
+        after_help = "Examples:\n  larder token new --s3 cache --read-write\n  larder token new --bearer ci --expires 30d"
+    )]
     New(Box<NewFlags>),
     /// List what was issued
     List(ListFlags),
@@ -204,8 +207,11 @@ fn list(flags: ListFlags, environment: &Environment) -> Result<(), String> {
     } else {
         print(&mut out, &all)
     };
-    // A reader that went away (`| head`) has what it wanted.
-    written.or(Ok(()))
+    match written {
+        // A reader that went away (`| head`) has what it wanted.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(format!("print the list: {error}")),
+        _ => Ok(()),
+    }
 }
 
 fn row(issued: &Issued) -> serde_json::Value {

@@ -1,10 +1,14 @@
-//! The daemon's own pages: health, readiness, statistics; and for the command line, by its socket only, the queue.
+//! The daemon's own pages: health, readiness, statistics; and for the command line, by its socket only, the queue and
+//! the status.
+
+mod status;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use hyper::header::HeaderName;
 use hyper::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 
@@ -14,10 +18,15 @@ use crate::cache::Cache;
 use crate::entry::Tier;
 use crate::stats::{Counter, SHEDS, Stats, TIERS};
 
+pub(super) use status::ListenerStatus;
+
 /// What the pages tell of.
 #[derive(Debug)]
 pub(super) struct Admin {
     started: Instant,
+    /// In milliseconds since the epoch.
+    started_ms: u64,
+    listeners: Vec<ListenerStatus>,
     cache: Cache,
     registry: Arc<Registry>,
     notices: Notices,
@@ -33,9 +42,17 @@ pub(super) enum Page {
     Readyz,
     /// All counters and states.
     Stats,
+    /// All that `larder status` shows.
+    Status,
     /// The first `limit` rows of the queue; answered when something changes, at the latest after `wait`.
     Queue { limit: usize, wait: Duration },
 }
+
+/// What this daemon is. Every answer of these pages says it in [`VERSION_HEADER`].
+pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The header by which the command line knows that it is a daemon of ours that answers, and which.
+pub const VERSION_HEADER: HeaderName = HeaderName::from_static("larder-version");
 
 /// Rows of the queue in one answer, at most.
 const QUEUE_ROWS_MAX: usize = 10_000;
@@ -56,6 +73,8 @@ impl Page {
             ["healthz"] => Ok(Self::Healthz),
             ["readyz"] => Ok(Self::Readyz),
             ["stats"] => Ok(Self::Stats),
+            ["status"] if admin => Ok(Self::Status),
+            ["status"] => Err((StatusCode::FORBIDDEN, "the status is shown by the admin socket only")),
             ["queue"] if admin => {
                 let number = |name: &str| {
                     let pairs = query.unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
@@ -82,8 +101,21 @@ impl Page {
 // === impl Admin ===
 
 impl Admin {
-    pub(super) fn new(cache: Cache, registry: Arc<Registry>, notices: Notices) -> Self {
-        Self { started: Instant::now(), cache, registry, notices, ready: AtomicBool::new(false) }
+    pub(super) fn new(
+        cache: Cache,
+        registry: Arc<Registry>,
+        notices: Notices,
+        listeners: Vec<ListenerStatus>,
+    ) -> Self {
+        Self {
+            started: Instant::now(),
+            started_ms: now_ms(),
+            listeners,
+            cache,
+            registry,
+            notices,
+            ready: AtomicBool::new(false),
+        }
     }
 
     /// Look-ups don't wait any more.
@@ -98,11 +130,12 @@ impl Admin {
         }
         match page {
             Page::Healthz => (StatusCode::OK, Content::Text("ok\n")),
-            Page::Readyz if self.ready.load(Ordering::Acquire) => (StatusCode::OK, Content::Text("ready\n")),
+            Page::Readyz if self.is_ready() => (StatusCode::OK, Content::Text("ready\n")),
             Page::Readyz => {
                 (StatusCode::SERVICE_UNAVAILABLE, Content::Text("starting: the index is being read\n"))
             }
             Page::Stats => (StatusCode::OK, Content::json(&self.stats().await)),
+            Page::Status => (StatusCode::OK, Content::json(&self.status().await)),
             Page::Queue { limit, wait } => (StatusCode::OK, Content::json(&self.queue(limit, wait).await)),
         }
     }
@@ -122,23 +155,43 @@ impl Admin {
     }
 
     async fn stats(&self) -> Value {
-        let mut page = json!({
-            "version": env!("CARGO_PKG_VERSION"),
-            "pid": std::process::id(),
-            "uptime_s": self.started.elapsed().as_secs(),
-            "ready": self.ready.load(Ordering::Acquire),
-            "connections": self.registry.count(),
+        let mut page = self.head();
+        let notices = json!({
             "configuration": self.notices.configuration(),
             "warnings": self.notices.warnings(),
         });
         let status = serde_json::to_value(self.cache.status().await).unwrap_or_default();
-        for part in [status, counters(self.cache.stats())] {
-            if let (Value::Object(page), Value::Object(part)) = (&mut page, part) {
-                page.extend(part);
-            }
+        for part in [notices, status, counters(self.cache.stats())] {
+            extend(&mut page, part);
         }
         page
     }
+
+    /// What every page of numbers begins with.
+    fn head(&self) -> Value {
+        json!({
+            "version": VERSION,
+            "pid": std::process::id(),
+            "uptime_s": self.started.elapsed().as_secs(),
+            "ready": self.is_ready(),
+            "connections": self.registry.count(),
+        })
+    }
+
+    fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire)
+    }
+}
+
+/// Adds the fields of a part to a page.
+fn extend(page: &mut Value, part: Value) {
+    if let (Value::Object(page), Value::Object(part)) = (page, part) {
+        page.extend(part);
+    }
+}
+
+fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
 /// What a page is made of.

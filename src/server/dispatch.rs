@@ -12,7 +12,7 @@ use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{Request, Response, StatusCode, Version};
 
 use super::access::{Ticket, Uploading};
-use super::admin::{Admin, Content, Page};
+use super::admin::{self, Admin, Content, Page};
 use super::doors::Entrance;
 use super::frontends::{Call, DRAIN_BYTES_MAX, Found, Frontends, Protocol, plain};
 use super::guard::Guard;
@@ -130,7 +130,8 @@ pub(super) fn answer(
         }
         Ok(Routed::Page(Err((status, words)))) => {
             ticket.answered_by("admin");
-            Answering::later(plain(status, format!("{words}\n").into(), request))
+            let refusal = plain(status, format!("{words}\n").into(), request);
+            Answering::later(async move { of_this_version(refusal.await) })
         }
         Err(error) => {
             let meant_for = visit.only.or_else(|| Protocol::looks_meant(request.uri().path()));
@@ -221,7 +222,13 @@ async fn show(admin: &Admin, page: Page, request: Request<Uploading>) -> Answer 
         (status, Content::Text(words)) => http::text(status, words),
         (status, Content::Json(bytes)) => http::json(status, bytes),
     };
-    upload.finish(answer, DRAIN_BYTES_MAX).await
+    of_this_version(upload.finish(answer, DRAIN_BYTES_MAX).await)
+}
+
+/// Says who answers.
+fn of_this_version(mut answer: Answer) -> Answer {
+    answer.headers_mut().insert(admin::VERSION_HEADER, HeaderValue::from_static(admin::VERSION));
+    answer
 }
 
 /// What HTTP/1 is told when the daemon stops.

@@ -49,6 +49,8 @@ pub(super) struct Listener {
     pub(super) admin: bool,
     pub(super) only: Option<Protocol>,
     accept: Accept,
+    /// A service manager handed it over.
+    pub(super) adopted: bool,
     /// We made the socket file, and remove it.
     owned: bool,
 }
@@ -199,14 +201,15 @@ fn adopt(handed: &mut listenfd::ListenFd, index: usize) -> Result<Listener> {
             .parse()
             .map_err(|words| Error::new(Kind::Denied, format!("adopt inherited socket {index}: {words}")))?;
         let accept = Accept::Tcp(TcpListener::from_std(listener).map_err(refuse)?);
-        return Ok(Listener { endpoint, admin: false, only: None, accept, owned: false });
+        return Ok(Listener { endpoint, admin: false, only: None, accept, adopted: true, owned: false });
     }
     let listener = handed.take_unix_listener(index).map_err(refuse)?.expect("not taken before");
     listener.set_nonblocking(true).map_err(refuse)?;
     let address = listener.local_addr().map_err(refuse)?;
     let path = address.as_pathname().map_or_else(|| PathBuf::from("(unnamed)"), Path::to_path_buf);
     let accept = Accept::Unix(UnixListener::from_std(listener).map_err(refuse)?);
-    Ok(Listener { endpoint: Endpoint::Unix(path), admin: false, only: None, accept, owned: false })
+    let endpoint = Endpoint::Unix(path);
+    Ok(Listener { endpoint, admin: false, only: None, accept, adopted: true, owned: false })
 }
 
 // === impl Listener ===
@@ -273,6 +276,7 @@ fn bind_tcp(address: SocketAddr) -> Result<Listener> {
         admin: false,
         only: None,
         accept: Accept::Tcp(listener),
+        adopted: false,
         owned: false,
     })
 }
@@ -298,6 +302,7 @@ fn bind_unix(path: &Path) -> Result<Listener> {
         admin: false,
         only: None,
         accept: Accept::Unix(listener),
+        adopted: false,
         owned: true,
     })
 }

@@ -29,13 +29,14 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use admin::VERSION_HEADER;
 pub use clocks::Limits;
 pub use frontends::{Named, Protocol};
 pub use listen::{Bound, Endpoint, Wanted};
 pub use notices::{Configuration, Notices, Warning};
 pub use tokens::Tokens;
 
-use admin::Admin;
+use admin::{Admin, ListenerStatus};
 use clocks::{Order, Registry};
 use dispatch::Door;
 use frontends::Frontends;
@@ -116,6 +117,7 @@ impl Server {
             context.cache.clone(),
             Arc::clone(&registry),
             server.settings.notices.clone(),
+            bound.listeners.iter().map(ListenerStatus::of).collect(),
         ));
         let ready = announce_ready(context.cache.clone(), Arc::clone(&admin));
         let stopping = server.sweeping.clone();

@@ -188,7 +188,7 @@ impl Store {
     /// What the store holds and did. While replay runs, what is known so far.
     pub fn usage(&self) -> Usage {
         let inner = &self.0;
-        let free_bytes = inner.space.sample(inner.folders.root(), false).free;
+        let sample = inner.space.sample(inner.folders.root(), false);
         let index = inner.index.lock();
         let (segments, log_bytes, dead_bytes) = index.segments.totals();
         Usage {
@@ -199,7 +199,12 @@ impl Store {
             segments,
             log_bytes,
             dead_bytes,
-            free_bytes,
+            bound_bytes: index.disk,
+            free_bytes: sample.free,
+            free_inodes: sample.free_inodes,
+            inodes: sample.inodes,
+            keep_free_bytes: inner.settings.disk_keep_free,
+            keep_free_inodes: sample.inodes / 100 * u64::from(inner.settings.inodes_keep_free),
             queue_rows: index.queue_rows,
             evictions: inner.counts.evictions.read(),
             corrupt: inner.counts.corrupt.read(),

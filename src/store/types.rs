@@ -179,8 +179,18 @@ pub struct Usage {
     pub log_bytes: u64,
     /// Bytes of the log that compaction could free.
     pub dead_bytes: u64,
+    /// `disk`, as it is in force; `u64::MAX`: its caller bounds it.
+    pub bound_bytes: u64,
     /// Free bytes of the filesystem, when last looked at.
     pub free_bytes: u64,
+    /// Free inodes of it, likewise; 0 of 0 where a filesystem doesn't count them.
+    pub free_inodes: u64,
+    /// All its inodes.
+    pub inodes: u64,
+    /// `disk_keep_free`, as it is in force.
+    pub keep_free_bytes: u64,
+    /// `inodes_keep_free` of this filesystem, likewise.
+    pub keep_free_inodes: u64,
     /// Rows of the queue.
     pub queue_rows: u64,
     /// Entries evicted since start.

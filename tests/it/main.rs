@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod bounds;
+mod cli;
 mod clients;
 mod contract;
 mod cost;
