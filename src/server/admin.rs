@@ -1,4 +1,5 @@
-//! The daemon's own pages: health, readiness, statistics; and for the command line, by its socket only, the queue.
+//! The daemon's own pages: health, readiness, statistics; and for the command line, by its socket only, the queue and
+//! canaries.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,6 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use hyper::{Method, StatusCode};
 use serde_json::{Map, Value, json};
+use tokio::sync::Semaphore;
 
 use super::clocks::Registry;
 use super::notices::Notices;
@@ -22,6 +24,8 @@ pub(super) struct Admin {
     registry: Arc<Registry>,
     notices: Notices,
     ready: AtomicBool,
+    /// Who may fly canaries.
+    canary: Arc<Semaphore>,
 }
 
 /// A page that exists.
@@ -35,6 +39,8 @@ pub(super) enum Page {
     Stats,
     /// The first `limit` rows of the queue; answered when something changes, at the latest after `wait`.
     Queue { limit: usize, wait: Duration },
+    /// Flies a canary to each upstream; asked for by POST.
+    Canary,
 }
 
 /// Rows of the queue in one answer, at most.
@@ -74,6 +80,8 @@ impl Page {
                 }
             }
             ["queue"] => Err((StatusCode::FORBIDDEN, "the queue is shown by the admin socket only")),
+            ["canary"] if admin => Ok(Self::Canary),
+            ["canary"] => Err((StatusCode::FORBIDDEN, "canaries fly by the admin socket only")),
             _ => Err((StatusCode::NOT_FOUND, "under /-/ are healthz, readyz and stats")),
         }
     }
@@ -83,7 +91,8 @@ impl Page {
 
 impl Admin {
     pub(super) fn new(cache: Cache, registry: Arc<Registry>, notices: Notices) -> Self {
-        Self { started: Instant::now(), cache, registry, notices, ready: AtomicBool::new(false) }
+        let canary = Arc::new(Semaphore::new(1));
+        Self { started: Instant::now(), cache, registry, notices, ready: AtomicBool::new(false), canary }
     }
 
     /// Look-ups don't wait any more.
@@ -93,10 +102,12 @@ impl Admin {
 
     /// The page's status and content; JSON where it isn't text.
     pub(super) async fn show(&self, page: Page, method: &Method) -> (StatusCode, Content) {
-        if !matches!(*method, Method::GET | Method::HEAD) {
-            return (StatusCode::METHOD_NOT_ALLOWED, Content::Text("only GET and HEAD are answered here\n"));
-        }
+        let asks = matches!(*method, Method::GET | Method::HEAD);
         match page {
+            Page::Canary => self.canary(method).await,
+            _ if !asks => {
+                (StatusCode::METHOD_NOT_ALLOWED, Content::Text("only GET and HEAD are answered here\n"))
+            }
             Page::Healthz => (StatusCode::OK, Content::Text("ok\n")),
             Page::Readyz if self.ready.load(Ordering::Acquire) => (StatusCode::OK, Content::Text("ready\n")),
             Page::Readyz => {
@@ -104,6 +115,31 @@ impl Admin {
             }
             Page::Stats => (StatusCode::OK, Content::json(&self.stats().await)),
             Page::Queue { limit, wait } => (StatusCode::OK, Content::json(&self.queue(limit, wait).await)),
+        }
+    }
+
+    /// One flock at a time. It flies to its end though the asker goes away: what was written is deleted.
+    async fn canary(&self, method: &Method) -> (StatusCode, Content) {
+        if *method != Method::POST {
+            return (
+                StatusCode::METHOD_NOT_ALLOWED,
+                Content::Text("canaries write: only POST is answered here\n"),
+            );
+        }
+        let Ok(permit) = Arc::clone(&self.canary).try_acquire_owned() else {
+            return (
+                StatusCode::CONFLICT,
+                Content::Text("canaries are under way; ask again in some seconds\n"),
+            );
+        };
+        let cache = self.cache.clone();
+        let flown = tokio::spawn(async move {
+            let _permit = permit;
+            cache.canaries().await
+        });
+        match flown.await {
+            Ok(canaries) => (StatusCode::OK, Content::json(&json!({ "canaries": canaries }))),
+            Err(_) => (StatusCode::SERVICE_UNAVAILABLE, Content::Text("the daemon is stopping\n")),
         }
     }
 
@@ -217,6 +253,8 @@ mod tests {
             Ok(queue(10_000, 10_000))
         );
         let status = |page: Result<Page, (StatusCode, &str)>| page.map_err(|(status, _)| status);
+        assert_eq!(Page::parse(&["canary"], None, true), Ok(Page::Canary));
+        assert_eq!(status(Page::parse(&["canary"], None, false)), Err(StatusCode::FORBIDDEN));
         assert_eq!(status(Page::parse(&["queue"], Some("limit=x"), true)), Err(StatusCode::BAD_REQUEST));
         assert_eq!(status(Page::parse(&["queue"], None, false)), Err(StatusCode::FORBIDDEN));
         for unknown in [&[] as &[&str], &["x"], &["stats", "x"]] {
