@@ -2,6 +2,7 @@
 
 mod bazelrc;
 mod client;
+mod doctor;
 mod queue;
 mod token;
 
@@ -42,6 +43,8 @@ enum Command {
     Queue(queue::QueueFlags),
     /// Wait until nothing waits to go upstream
     Flush(queue::FlushFlags),
+    /// Look for what is wrong with the daemon, its folders, its upstreams and this shell, and say what helps
+    Doctor(doctor::DoctorFlags),
 }
 
 #[derive(Debug, Subcommand)]
@@ -82,6 +85,7 @@ pub fn run() -> ExitCode {
         Command::Token(command) => token::token(command, &environment),
         Command::Queue(flags) => wait_for(queue::queue(flags, &environment)),
         Command::Flush(flags) => wait_for(queue::flush(flags, &environment)),
+        Command::Doctor(flags) => doctor::doctor(&flags, &environment),
     }
 }
 
