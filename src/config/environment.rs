@@ -38,7 +38,7 @@ pub struct Environment {
     pub azure_connection: Option<String>,
     /// `GOOGLE_APPLICATION_CREDENTIALS`.
     pub google_credentials: Option<PathBuf>,
-    /// What the build tools of this shell would read: those of [`TOOLS`] that are set, and the one that
+    /// What the build tools of this shell would read: those that are set of what `larder doctor` looks at, and the one that
     /// `MOON_REMOTE_AUTH_TOKEN` names. Some are secrets.
     pub tools: BTreeMap<String, String>,
 }

@@ -12,7 +12,7 @@ pub(super) enum Level {
     Ok,
     /// It works, and something is lost or will be.
     Warning,
-    /// It doesn't work.
+    /// It doesn't work, or isn't safe.
     Problem,
 }
 

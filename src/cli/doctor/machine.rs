@@ -89,17 +89,20 @@ pub(super) enum Filesystem {
     Memory,
 }
 
-/// Which kind of filesystem `path` is on.
-#[cfg(target_os = "linux")]
+/// Which kind of filesystem `path` is on. What can't be told is taken for local.
 pub(super) fn filesystem(path: &Path) -> Filesystem {
-    let Ok(found) = rustix::fs::statfs(path) else { return Filesystem::Local };
+    kind_of(magic(path).unwrap_or(0))
+}
+
+#[cfg(target_os = "linux")]
+fn magic(path: &Path) -> Option<u32> {
     // The type's width differs between machines; its numbers have 32 bits.
-    kind_of((found.f_type as u64 & 0xffff_ffff) as u32)
+    rustix::fs::statfs(path).ok().map(|found| (found.f_type as u64 & 0xffff_ffff) as u32)
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(super) fn filesystem(_: &Path) -> Filesystem {
-    Filesystem::Local
+fn magic(_: &Path) -> Option<u32> {
+    None
 }
 
 /// The kernel's magic numbers.
