@@ -10,6 +10,7 @@
 //! Every commit and delete takes the next generation, whichever store it lands in. The later one is what counts. A
 //! fill publishes only if its key had neither since the fill began; a put always wins.
 
+mod canary;
 mod check;
 mod clock;
 mod config;
@@ -39,6 +40,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use canary::canaries;
 pub use config::Settings;
 pub use lately::{Lately, SHEDS_WINDOW};
 pub use list::Listed;

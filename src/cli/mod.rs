@@ -7,6 +7,7 @@
 mod bazelrc;
 mod client;
 mod completions;
+mod doctor;
 mod man;
 mod paint;
 mod queue;
@@ -65,6 +66,8 @@ enum Command {
     /// Print the manual page, or write those of all commands
     #[command(after_help = "Examples:\n  larder man | man -l -\n  larder man --dir ~/.local/share/man/man1")]
     Man(man::ManFlags),
+    /// Look for what is wrong with the daemon, its folders, its upstreams and this shell, and say what helps
+    Doctor(doctor::DoctorFlags),
 }
 
 #[derive(Debug, Subcommand)]
@@ -123,6 +126,7 @@ pub fn run() -> ExitCode {
         Command::Flush(flags) => wait_for(queue::flush(flags, &environment)),
         Command::Completions(flags) => completions::completions(&flags),
         Command::Man(flags) => man::man(&flags),
+        Command::Doctor(flags) => doctor::doctor(&flags, &environment),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The environment, read in this file and nowhere else, handed down as values.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// What the environment says.
@@ -37,7 +38,50 @@ pub struct Environment {
     pub azure_connection: Option<String>,
     /// `GOOGLE_APPLICATION_CREDENTIALS`.
     pub google_credentials: Option<PathBuf>,
+    /// What the build tools of this shell would read: those that are set of what `larder doctor` looks at, and the one that
+    /// `MOON_REMOTE_AUTH_TOKEN` names. Some are secrets.
+    pub tools: BTreeMap<String, String>,
 }
+
+/// Variables of build tools that `larder doctor` looks at; nothing else here does.
+const TOOLS: [&str; 36] = [
+    "ALL_PROXY",
+    "all_proxy",
+    "HTTP_PROXY",
+    "http_proxy",
+    "HTTPS_PROXY",
+    "https_proxy",
+    "NO_PROXY",
+    "no_proxy",
+    "NO_COLOR",
+    "TERM",
+    "CI",
+    "AWS_ACCESS_KEY_ID",
+    "AZURE_STORAGE_CONNECTION_STRING",
+    "BACKFILL_CACHE_PROVIDER",
+    "BACKFILL_CACHE_PROVIDER_OPTIONS",
+    "CCACHE_REMOTE_STORAGE",
+    "LAGE_WRITE_CACHE",
+    "LAGE_WRITE_REMOTE_CACHE",
+    "MOON_REMOTE_API",
+    "MOON_REMOTE_AUTH_TOKEN",
+    "MOON_REMOTE_HOST",
+    "NIX_CONFIG",
+    "NX_CLOUD_ACCESS_TOKEN",
+    "NX_NO_CLOUD",
+    "NX_SELF_HOSTED_REMOTE_CACHE_SERVER",
+    "RUSH_BUILD_CACHE_CREDENTIAL",
+    "RUSH_BUILD_CACHE_ENABLED",
+    "RUSH_BUILD_CACHE_OVERRIDE_JSON",
+    "SCCACHE_AZURE_CONNECTION_STRING",
+    "SCCACHE_BUCKET",
+    "SCCACHE_ENDPOINT",
+    "SCCACHE_S3_NO_CREDENTIALS",
+    "TURBO_API",
+    "TURBO_TEAM",
+    "TURBO_TEAMID",
+    "TURBO_TOKEN",
+];
 
 // === impl Environment ===
 
@@ -45,6 +89,13 @@ impl Environment {
     /// That of this process. An empty variable counts as not set.
     pub fn of_process() -> Self {
         let var = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let mut tools: BTreeMap<String, String> =
+            TOOLS.iter().filter_map(|name| Some(((*name).to_owned(), var(name)?))).collect();
+        if let Some(named) = tools.get("MOON_REMOTE_AUTH_TOKEN").cloned()
+            && let Some(token) = var(&named)
+        {
+            tools.insert(named, token);
+        }
         let keys = super::keys::TOP.iter().map(|key| key.doc.name);
         Self {
             config: var("LARDER_CONFIG").map(PathBuf::from),
@@ -63,6 +114,7 @@ impl Environment {
             azure_sas: var("AZURE_STORAGE_SAS_TOKEN"),
             azure_connection: var("AZURE_STORAGE_CONNECTION_STRING"),
             google_credentials: var("GOOGLE_APPLICATION_CREDENTIALS").map(PathBuf::from),
+            tools,
         }
     }
 }

@@ -113,18 +113,28 @@ impl Config {
 
     /// The same, with what was said.
     fn read(flags: &Flags, environment: &Environment) -> (Said, Result<Self, Vec<Problem>>) {
+        let (said, config, problems) = Self::read_all(flags, environment);
+        let config = match (config, problems.is_empty()) {
+            (Some(config), true) => Ok(config),
+            _ => Err(problems),
+        };
+        (said, config)
+    }
+
+    /// What is right of it, and all problems: for who looks on. A value that was refused is its default here, and where
+    /// there is no folder there is nothing.
+    pub(crate) fn read_anyway(flags: &Flags, environment: &Environment) -> (Option<Self>, Vec<Problem>) {
+        let (_, config, problems) = Self::read_all(flags, environment);
+        (config, problems)
+    }
+
+    fn read_all(flags: &Flags, environment: &Environment) -> (Said, Option<Self>, Vec<Problem>) {
         let mut problems = Vec::new();
         let said = layers::read(flags, environment, &mut problems);
         let config = Self::of(&said, environment, &mut problems)
             .map(|config| Self { file: layers::file(flags, environment).map(Path::to_path_buf), ..config });
-        let config = match (config, problems.is_empty()) {
-            (Some(config), true) => Ok(config),
-            _ => {
-                Problem::sort(&mut problems);
-                Err(problems)
-            }
-        };
-        (said, config)
+        Problem::sort(&mut problems);
+        (said, config, problems)
     }
 
     fn of(said: &Said, environment: &Environment, problems: &mut Vec<Problem>) -> Option<Self> {

@@ -10,7 +10,7 @@ use rustix::fs::FlockOperation;
 use crate::error::{Error, Kind, Result};
 
 /// The version of what is on disk. Raised with every change of format that an older larder can't read.
-const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 1;
 
 /// A folder that no other daemon uses; dropped, it is free again. `kill -9` frees it too.
 #[derive(Debug)]

@@ -6,6 +6,7 @@
 //! ```
 //! Killed at any point, nothing that was queued is lost; so no step here saves anything that the stores have not.
 
+mod doctor;
 mod folder;
 mod parts;
 
@@ -21,7 +22,9 @@ use crate::keyring::Keyring;
 use crate::logging;
 use crate::protocol::{self, Context};
 use crate::server::{self, Bound, Endpoint, Limits, Notices, Server, Wanted};
+pub(crate) use doctor::{canaries, keep_free};
 use folder::Locked;
+pub(crate) use folder::VERSION;
 
 /// Uploads that run are begun again after the next start; nothing is gained by a long wait for them.
 const UPSTREAM_GRACE: Duration = Duration::from_secs(2);

@@ -23,11 +23,7 @@ pub(super) fn open(config: &Config) -> Result<(Cache, Runtime)> {
         Store::open(folder, role, settings, generations.clone())
     };
     let runtime = Runtime::new()?;
-    let mut remotes = Vec::new();
-    for (number, place) in config.routes.places.iter().enumerate() {
-        let id = UpstreamId(u16::try_from(number).unwrap_or(u16::MAX));
-        remotes.push(Remote::open_below(remote_settings(id, place, config)?, &place.prefix, &runtime)?);
-    }
+    let remotes = remotes(config, &runtime)?;
     let parts = Parts {
         cache: store(Role::Cache, &config.folders.cache)?,
         outbox: store(Role::Outbox, &config.folders.state)?,
@@ -36,6 +32,16 @@ pub(super) fn open(config: &Config) -> Result<(Cache, Runtime)> {
         stats: Arc::new(Stats::default()),
     };
     Ok((Cache::new(settings, parts), runtime))
+}
+
+/// Every place of the routes, by [`UpstreamId`].
+pub(super) fn remotes(config: &Config, runtime: &Runtime) -> Result<Vec<Remote>> {
+    let mut remotes = Vec::new();
+    for (number, place) in config.routes.places.iter().enumerate() {
+        let id = UpstreamId(u16::try_from(number).unwrap_or(u16::MAX));
+        remotes.push(Remote::open_below(remote_settings(id, place, config)?, &place.prefix, runtime)?);
+    }
+    Ok(remotes)
 }
 
 fn cache_settings(config: &Config) -> cache::Settings {
@@ -79,7 +85,7 @@ fn store_settings(config: &Config, folder: &Path, inline_max: u64) -> store::Set
 }
 
 /// 5 % of the filesystem, at most 5 GiB.
-fn keep_free(folder: &Path) -> u64 {
+pub(super) fn keep_free(folder: &Path) -> u64 {
     const MAX: u64 = 5 << 30;
     // What can't be asked has all the more reason to be left some room.
     rustix::fs::statvfs(folder)

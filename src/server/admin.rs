@@ -1,5 +1,5 @@
-//! The daemon's own pages: health, readiness, statistics; and for the command line, by its socket only, the queue and
-//! the status.
+//! The daemon's own pages: health, readiness, statistics; and for the command line, by its socket only, the queue,
+//! the status and canaries.
 
 mod status;
 
@@ -11,6 +11,7 @@ use bytes::Bytes;
 use hyper::header::HeaderName;
 use hyper::{Method, StatusCode};
 use serde_json::{Map, Value, json};
+use tokio::sync::Semaphore;
 
 use super::clocks::Registry;
 use super::notices::Notices;
@@ -31,6 +32,8 @@ pub(super) struct Admin {
     registry: Arc<Registry>,
     notices: Notices,
     ready: AtomicBool,
+    /// Who may fly canaries.
+    canary: Arc<Semaphore>,
 }
 
 /// A page that exists.
@@ -46,6 +49,8 @@ pub(super) enum Page {
     Status,
     /// The first `limit` rows of the queue; answered when something changes, at the latest after `wait`.
     Queue { limit: usize, wait: Duration },
+    /// Flies a canary to each upstream; asked for by POST.
+    Canary,
 }
 
 /// What this daemon is. Every answer of these pages says it in [`VERSION_HEADER`].
@@ -93,6 +98,8 @@ impl Page {
                 }
             }
             ["queue"] => Err((StatusCode::FORBIDDEN, "the queue is shown by the admin socket only")),
+            ["canary"] if admin => Ok(Self::Canary),
+            ["canary"] => Err((StatusCode::FORBIDDEN, "canaries fly by the admin socket only")),
             _ => Err((StatusCode::NOT_FOUND, "under /-/ are healthz, readyz and stats")),
         }
     }
@@ -115,6 +122,7 @@ impl Admin {
             registry,
             notices,
             ready: AtomicBool::new(false),
+            canary: Arc::new(Semaphore::new(1)),
         }
     }
 
@@ -125,10 +133,12 @@ impl Admin {
 
     /// The page's status and content; JSON where it isn't text.
     pub(super) async fn show(&self, page: Page, method: &Method) -> (StatusCode, Content) {
-        if !matches!(*method, Method::GET | Method::HEAD) {
-            return (StatusCode::METHOD_NOT_ALLOWED, Content::Text("only GET and HEAD are answered here\n"));
-        }
+        let asks = matches!(*method, Method::GET | Method::HEAD);
         match page {
+            Page::Canary => self.canary(method).await,
+            _ if !asks => {
+                (StatusCode::METHOD_NOT_ALLOWED, Content::Text("only GET and HEAD are answered here\n"))
+            }
             Page::Healthz => (StatusCode::OK, Content::Text("ok\n")),
             Page::Readyz if self.is_ready() => (StatusCode::OK, Content::Text("ready\n")),
             Page::Readyz => {
@@ -137,6 +147,31 @@ impl Admin {
             Page::Stats => (StatusCode::OK, Content::json(&self.stats().await)),
             Page::Status => (StatusCode::OK, Content::json(&self.status().await)),
             Page::Queue { limit, wait } => (StatusCode::OK, Content::json(&self.queue(limit, wait).await)),
+        }
+    }
+
+    /// One flock at a time. It flies to its end though the asker goes away: what was written is deleted.
+    async fn canary(&self, method: &Method) -> (StatusCode, Content) {
+        if *method != Method::POST {
+            return (
+                StatusCode::METHOD_NOT_ALLOWED,
+                Content::Text("canaries write: only POST is answered here\n"),
+            );
+        }
+        let Ok(permit) = Arc::clone(&self.canary).try_acquire_owned() else {
+            return (
+                StatusCode::CONFLICT,
+                Content::Text("canaries are under way; ask again in some seconds\n"),
+            );
+        };
+        let cache = self.cache.clone();
+        let flown = tokio::spawn(async move {
+            let _permit = permit;
+            cache.canaries().await
+        });
+        match flown.await {
+            Ok(canaries) => (StatusCode::OK, Content::json(&json!({ "canaries": canaries }))),
+            Err(_) => (StatusCode::SERVICE_UNAVAILABLE, Content::Text("the daemon is stopping\n")),
         }
     }
 
@@ -270,6 +305,8 @@ mod tests {
             Ok(queue(10_000, 10_000))
         );
         let status = |page: Result<Page, (StatusCode, &str)>| page.map_err(|(status, _)| status);
+        assert_eq!(Page::parse(&["canary"], None, true), Ok(Page::Canary));
+        assert_eq!(status(Page::parse(&["canary"], None, false)), Err(StatusCode::FORBIDDEN));
         assert_eq!(status(Page::parse(&["queue"], Some("limit=x"), true)), Err(StatusCode::BAD_REQUEST));
         assert_eq!(status(Page::parse(&["queue"], None, false)), Err(StatusCode::FORBIDDEN));
         for unknown in [&[] as &[&str], &["x"], &["stats", "x"]] {

@@ -209,32 +209,56 @@ fn held_by_a_process(state: u8, inode: u64) -> bool {
     matches!(state, ESTABLISHED | FIN_WAIT1 | FIN_WAIT2 | CLOSE_WAIT) && inode != 0
 }
 
-/// Who listens on `address`, for the error that it is taken: "pid 123 (nginx)".
-pub(super) fn listener_of(address: SocketAddr) -> Option<String> {
+/// Who listens on `address`, for the error that it is taken: "pid 123 (nginx) of user www-data"; without the right to
+/// look into its process "a process of user www-data".
+pub fn listener_of(address: SocketAddr) -> Option<String> {
     #[cfg(target_os = "linux")]
     {
-        let path = if address.is_ipv4() { "/proc/net/tcp" } else { "/proc/net/tcp6" };
-        let port = format!(":{:04X}", address.port());
-        let table = std::fs::read_to_string(path).ok()?;
-        let inode = table.lines().find_map(|line| {
-            let columns: Vec<&str> = line.split_whitespace().collect();
-            let listens = columns.get(1)?.ends_with(&port) && *columns.get(3)? == "0A";
-            listens.then(|| columns.get(9).map(|inode| format!("socket:[{inode}]"))).flatten()
+        // One that listens on all addresses of both families is in the table of IPv6 alone.
+        let tables = if address.is_ipv4() { ["tcp", "tcp6"] } else { ["tcp6", "tcp"] };
+        let (uid, inode) = tables.iter().find_map(|table| {
+            listener_in(&std::fs::read_to_string(format!("/proc/net/{table}")).ok()?, address.port())
         })?;
-        std::fs::read_dir("/proc").ok()?.flatten().find_map(|process| {
+        let user = user_name(uid);
+        let held = std::fs::read_dir("/proc").ok()?.flatten().find_map(|process| {
             let pid: u32 = process.file_name().to_str()?.parse().ok()?;
             let holds = std::fs::read_dir(process.path().join("fd")).ok()?.flatten().any(|file| {
                 std::fs::read_link(file.path()).is_ok_and(|target| target.to_str() == Some(&inode))
             });
             let name = std::fs::read_to_string(process.path().join("comm")).unwrap_or_default();
-            holds.then(|| format!("pid {pid} ({})", name.trim()))
-        })
+            holds.then(|| format!("pid {pid} ({}) of user {user}", name.trim()))
+        });
+        Some(held.unwrap_or_else(|| format!("a process of user {user}")))
     }
     #[cfg(not(target_os = "linux"))]
     {
         let _ = address;
         None
     }
+}
+
+/// The user and the socket that listen on `port`.
+#[cfg(target_os = "linux")]
+fn listener_in(table: &str, port: u16) -> Option<(u32, String)> {
+    const LISTEN: &str = "0A";
+    let port = format!(":{port:04X}");
+    table.lines().find_map(|line| {
+        let columns: Vec<&str> = line.split_whitespace().collect();
+        let listens = columns.get(1)?.ends_with(&port) && *columns.get(3)? == LISTEN;
+        let found = || Some((columns.get(7)?.parse().ok()?, format!("socket:[{}]", columns.get(9)?)));
+        if listens { found() } else { None }
+    })
+}
+
+/// The name that `/etc/passwd` has for a user, else the number.
+pub fn user_name(uid: u32) -> String {
+    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let name = passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
+    });
+    name.unwrap_or_else(|| uid.to_string())
 }
 
 #[cfg(all(test, target_os = "linux"))]

@@ -32,6 +32,7 @@ use tokio_util::task::TaskTracker;
 pub use admin::VERSION_HEADER;
 pub use clocks::Limits;
 pub use frontends::{Named, Protocol};
+pub use identity::{listener_of, user_name};
 pub use listen::{Bound, Endpoint, Wanted};
 pub use notices::{Configuration, Notices, Warning};
 pub use tokens::Tokens;

@@ -30,6 +30,7 @@ use crate::error::{Error, Result};
 use crate::key::ObjectName;
 
 mod breaker;
+mod canary;
 mod credentials;
 mod folder;
 mod judge;
@@ -43,6 +44,7 @@ mod runtime;
 mod uploads;
 
 pub use breaker::{State, Word};
+pub use canary::{Canary, Outcome, Step};
 pub use credentials::{ConnectionString, Credentials};
 pub use location::Location;
 pub use remote::{Remote, RemoteSettings, States};
@@ -280,6 +282,11 @@ pub trait Upstream: Send + Sync + fmt::Debug {
     }
     /// Lets go of idle connections: after a sleep, or a change of addresses, they may be dead.
     fn disconnect(&self) {}
+    /// The store's clock less this machine's, in seconds, when it last answered. `None`: it has not answered yet, or
+    /// has no clock of its own.
+    fn clock_skew(&self) -> Option<i64> {
+        None
+    }
 }
 
 // === impl Fault ===

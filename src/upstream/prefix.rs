@@ -126,6 +126,10 @@ impl Upstream for Below {
     fn disconnect(&self) {
         self.store.disconnect();
     }
+
+    fn clock_skew(&self) -> Option<i64> {
+        self.store.clock_skew()
+    }
 }
 
 #[cfg(test)]

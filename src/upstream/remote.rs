@@ -54,7 +54,7 @@ pub struct RemoteSettings {
 /// One upstream: its store, a breaker for each direction, its tasks. Cheap to clone.
 #[derive(Clone)]
 pub struct Remote {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
 }
 
 /// The states of both directions.

@@ -9,6 +9,7 @@ mod clients;
 mod contract;
 mod cost;
 mod disk;
+mod doctor;
 mod doors_golden;
 mod doors_lage;
 mod doors_places;

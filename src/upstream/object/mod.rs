@@ -304,6 +304,10 @@ impl Upstream for Objects {
     fn disconnect(&self) {
         self.service.disconnect();
     }
+
+    fn clock_skew(&self) -> Option<i64> {
+        self.service.clock_skew()
+    }
 }
 
 impl fmt::Debug for Objects {

@@ -8,6 +8,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
@@ -51,6 +52,8 @@ struct Inner {
     /// Made with the first request, as reading the system's certificates takes a while; dropped with its idle
     /// connections by [`Service::disconnect`]. Leaf mutex.
     client: Mutex<Option<HttpClient>>,
+    /// The store's clock less ours, in seconds, at its last answer with a date. Leaf mutex.
+    clock_skew: Mutex<Option<i64>>,
 }
 
 /// The answer isn't the store's own.
@@ -116,12 +119,17 @@ impl Seen {
 
 impl Service {
     pub(super) fn new(options: ClientOptions) -> Self {
-        Self(Arc::new(Inner { options, client: Mutex::new(None) }))
+        Self(Arc::new(Inner { options, client: Mutex::new(None), clock_skew: Mutex::new(None) }))
     }
 
     /// Lets go of idle connections; requests from now on make new ones.
     pub(super) fn disconnect(&self) {
         *self.0.client.lock() = None;
+    }
+
+    /// What [`super::super::Upstream::clock_skew`] says. Refusals count too: a store refuses who has another time.
+    pub(super) fn clock_skew(&self) -> Option<i64> {
+        *self.0.clock_skew.lock()
     }
 
     /// Makes the client, so that the first request needn't.
@@ -154,6 +162,9 @@ impl Service {
             }
         };
         let mut answer = Answer::of(&response);
+        if let Some(date) = answer.meta.server_date {
+            *self.0.clock_skew.lock() = Some(seconds_ahead(date, SystemTime::now()));
+        }
         // Few stores mark an answer to DELETE, and no portal says 204 to one.
         answer.own |= is_delete && answer.status == 204;
         if answer.is_success() && !begins_upload {
@@ -205,6 +216,15 @@ impl fmt::Display for NotTheStore {
 }
 
 impl std::error::Error for NotTheStore {}
+
+/// How far `one` is ahead of `other`.
+fn seconds_ahead(one: SystemTime, other: SystemTime) -> i64 {
+    let seconds = |between: Duration| i64::try_from(between.as_secs()).unwrap_or(i64::MAX);
+    match one.duration_since(other) {
+        Ok(ahead) => seconds(ahead),
+        Err(behind) => -seconds(behind.duration()),
+    }
+}
 
 /// An answer that matters for its words; what is far too long for one is cut.
 pub(super) async fn read(body: HttpResponseBody) -> Result<Bytes, HttpError> {

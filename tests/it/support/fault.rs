@@ -1,6 +1,6 @@
 //! What can go wrong between the daemon and its upstream, as values.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::wire::Head;
 
@@ -31,6 +31,8 @@ pub(crate) enum Fault {
     Shorten { by: u64 },
     /// One bit of the body is another.
     Flip { at: u64 },
+    /// The store's clock is this far ahead of ours, in seconds; behind it if negative.
+    Clock { ahead_s: i64 },
 }
 
 /// A fault and whom it strikes.
@@ -99,7 +101,8 @@ impl Fault {
             | Self::Reset { .. }
             | Self::Cut { .. }
             | Self::Shorten { .. }
-            | Self::Flip { .. } => return None,
+            | Self::Flip { .. }
+            | Self::Clock { .. } => return None,
         };
         let head = format!(
             "HTTP/1.1 {code} Fault\r\ncontent-type: {kind}\r\n{own_headers}content-length: {}\r\n\r\n",
@@ -172,11 +175,18 @@ impl Toxic {
 
     /// Changes an answer's head to agree with what is done to its body, where the fault is a consistent lie.
     pub(crate) fn head(&self, head: &mut Head) {
-        let Fault::Shorten { by } = self.fault else { return };
         for (name, value) in &mut head.headers {
-            if name == "content-length" {
-                let len: u64 = value.parse().unwrap_or(0);
-                *value = len.saturating_sub(by).to_string();
+            match (self.fault, name.as_str()) {
+                (Fault::Shorten { by }, "content-length") => {
+                    let len: u64 = value.parse().unwrap_or(0);
+                    *value = len.saturating_sub(by).to_string();
+                }
+                (Fault::Clock { ahead_s }, "date") => {
+                    let apart = Duration::from_secs(ahead_s.unsigned_abs());
+                    let now = SystemTime::now();
+                    *value = httpdate::fmt_http_date(if ahead_s < 0 { now - apart } else { now + apart });
+                }
+                _ => {}
             }
         }
     }
@@ -208,7 +218,8 @@ impl Toxic {
             | Fault::Silent
             | Fault::Delay(_)
             | Fault::Status { .. }
-            | Fault::Portal => (piece.to_vec(), Then::GoOn),
+            | Fault::Portal
+            | Fault::Clock { .. } => (piece.to_vec(), Then::GoOn),
         }
     }
 }

@@ -111,7 +111,8 @@ impl FaultProxy {
             | Fault::Reset { .. }
             | Fault::Cut { .. }
             | Fault::Shorten { .. }
-            | Fault::Flip { .. } => Port::listening(&self.shared),
+            | Fault::Flip { .. }
+            | Fault::Clock { .. } => Port::listening(&self.shared),
         };
     }
 

@@ -107,6 +107,17 @@ impl Setup {
         self
     }
 
+    /// Listens at another address than its own.
+    #[must_use]
+    pub(crate) fn at(self, addr: SocketAddr) -> Self {
+        Self { addr, ..self }
+    }
+
+    /// Its TCP listener.
+    pub(crate) fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
     /// Where its keys are read from.
     pub(crate) fn keys_path(&self) -> PathBuf {
         self.home.path().join("keys")
@@ -163,12 +174,18 @@ impl Setup {
 
     /// `larder serve` as a command not yet run.
     pub(crate) fn serve(&self) -> Command {
+        let mut command = self.told("serve");
+        command.env("LARDER_LOG", "info,larder::access=debug");
+        command
+    }
+
+    /// `verb`, told what `larder serve` is told.
+    pub(crate) fn told(&self, verb: &str) -> Command {
         let config = self.home.path().join("larder.toml");
         fs::write(&config, &self.config).expect("a temporary file");
         let mut command = self.binary();
         command
-            .env("LARDER_LOG", "info,larder::access=debug")
-            .arg("serve")
+            .arg(verb)
             .arg("--config")
             .arg(config)
             .arg("--dir")
