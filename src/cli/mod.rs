@@ -3,6 +3,7 @@
 mod bazelrc;
 mod client;
 mod queue;
+mod service;
 mod token;
 
 use std::io::Write as _;
@@ -38,6 +39,9 @@ enum Command {
     /// Issue, list and revoke keys and tokens for this daemon's clients
     #[command(subcommand)]
     Token(token::TokenCommand),
+    /// Install, start and stop the daemon as a service of this machine's service manager
+    #[command(subcommand)]
+    Service(service::ServiceCommand),
     /// List what waits to go upstream
     Queue(queue::QueueFlags),
     /// Wait until nothing waits to go upstream
@@ -80,6 +84,7 @@ pub fn run() -> ExitCode {
         Command::Config(Print::Example) => print(&config::example()),
         Command::Bazelrc(flags) => bazelrc::bazelrc(&flags, &environment),
         Command::Token(command) => token::token(command, &environment),
+        Command::Service(command) => service::service(command, &environment),
         Command::Queue(flags) => wait_for(queue::queue(flags, &environment)),
         Command::Flush(flags) => wait_for(queue::flush(flags, &environment)),
     }

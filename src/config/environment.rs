@@ -13,6 +13,14 @@ pub struct Environment {
     pub runtime_dir: Option<PathBuf>,
     /// `HOME`.
     pub home: Option<PathBuf>,
+    /// `XDG_CONFIG_HOME`: the user's folder for configuration.
+    pub config_home: Option<PathBuf>,
+    /// `USER`.
+    pub user: Option<String>,
+    /// `SUDO_USER`: who became this user by sudo.
+    pub sudo_user: Option<String>,
+    /// This program's own file.
+    pub executable: Option<PathBuf>,
     /// `AWS_ACCESS_KEY_ID`.
     pub access_key_id: Option<String>,
     /// `AWS_SECRET_ACCESS_KEY`.
@@ -51,6 +59,10 @@ impl Environment {
             settings: keys.filter_map(|key| Some((key, var(&super::layers::variable(key))?))).collect(),
             runtime_dir: var("XDG_RUNTIME_DIR").map(PathBuf::from),
             home: var("HOME").map(PathBuf::from),
+            config_home: var("XDG_CONFIG_HOME").map(PathBuf::from),
+            user: var("USER"),
+            sudo_user: var("SUDO_USER"),
+            executable: std::env::current_exe().ok(),
             access_key_id: var("AWS_ACCESS_KEY_ID"),
             secret_access_key: var("AWS_SECRET_ACCESS_KEY"),
             session_token: var("AWS_SESSION_TOKEN"),

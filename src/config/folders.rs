@@ -44,6 +44,14 @@ impl Folders {
         Self::find(dir, environment).map(|folders| folders.state)
     }
 
+    /// The cache folder of the daemon that `dir`, or its absence, means.
+    ///
+    /// # Errors
+    /// Words, when this user has no folders.
+    pub fn cache(dir: Option<PathBuf>, environment: &Environment) -> Result<PathBuf, String> {
+        Self::find(dir, environment).map(|folders| folders.cache)
+    }
+
     /// The admin socket of the daemon that `dir`, or its absence, means.
     ///
     /// # Errors
