@@ -28,5 +28,8 @@ mod rights;
 mod routing;
 mod serve;
 mod support;
+mod units;
+mod units_control;
+mod units_launchd;
 mod upstream_contract;
 mod without_bytes;

@@ -7,6 +7,7 @@
 pub(crate) mod azurite;
 pub(crate) mod bucket;
 pub(crate) mod daemon;
+pub(crate) mod desk;
 pub(crate) mod fault;
 pub(crate) mod gcs;
 pub(crate) mod grpc;
