@@ -31,5 +31,6 @@ mod support;
 mod units;
 mod units_control;
 mod units_launchd;
+mod units_systemd;
 mod upstream_contract;
 mod without_bytes;

@@ -249,12 +249,14 @@ fn control(flags: &ControlFlags, environment: &Environment, verb: Verb) -> Resul
         return Ok(show(&steps));
     }
     reach(&site)?;
-    take(&site, &steps)?;
     if verb == Verb::Stop {
+        take(&site, &steps)?;
         return Ok(print(&format!("stopped; `{}` starts it again\n", site.command("start"))));
     }
-    let words = wait_for(state::answering(&site, START_MAX))?.map_err(Refused::failed)?;
-    Ok(print(&format!("{words}\n")))
+    let answer = take(&site, &steps)
+        .and_then(|()| wait_for(state::answering(&site, START_MAX))?.map_err(Refused::failed))
+        .map_err(|refused| refused.with_last_words(&site))?;
+    Ok(print(&format!("{answer}\n")))
 }
 
 fn status(flags: &StatusFlags, environment: &Environment) -> Result<ExitCode, Refused> {
@@ -321,6 +323,16 @@ impl ControlFlags {
 impl Refused {
     fn failed(words: impl Into<String>) -> Self {
         Self { code: 1, words: words.into() }
+    }
+
+    /// What the daemon said in the end is the cause more often than not.
+    fn with_last_words(mut self, site: &Site) -> Self {
+        if site.manager == Manager::Systemd
+            && let Some(last) = systemd::last_words(site)
+        {
+            self.words += &format!("; it said last:{last}");
+        }
+        self
     }
 
     fn usage(words: impl Into<String>) -> Self {

@@ -17,6 +17,8 @@ pub(super) struct Unit {
     pub(super) words: String,
     /// Asking the daemon starts it: the manager listens in its place.
     pub(super) asleep: bool,
+    /// The manager has given up.
+    pub(super) failed: bool,
     /// What to do about it.
     pub(super) remedy: Option<String>,
 }
@@ -56,7 +58,12 @@ fn systemd_unit(site: &Site) -> Result<Unit, String> {
             "not-found" | "" => "is not installed".to_owned(),
             other => format!("can't be loaded: {other}"),
         };
-        return Ok(Unit { words, asleep: false, remedy: Some(format!("`{}`", site.command("install"))) });
+        return Ok(Unit {
+            words,
+            asleep: false,
+            failed: false,
+            remedy: Some(format!("`{}`", site.command("install"))),
+        });
     }
     let state = |unit: &HashMap<String, String>| {
         let (active, sub) = (of(unit, "ActiveState"), of(unit, "SubState"));
@@ -84,7 +91,8 @@ fn systemd_unit(site: &Site) -> Result<Unit, String> {
     } else {
         None
     };
-    Ok(Unit { words, asleep: active(&socket) && of(&service, "ActiveState") == "inactive", remedy })
+    let asleep = active(&socket) && of(&service, "ActiveState") == "inactive";
+    Ok(Unit { words, asleep, failed, remedy })
 }
 
 fn properties(runner: &Runner, flag: &str, unit: &str) -> Result<HashMap<String, String>, String> {
@@ -107,7 +115,7 @@ fn launchd_unit(site: &Site) -> Result<Unit, String> {
         .map_err(|error| format!("failed to run launchctl: {error}"))?;
     if !said.success {
         let remedy = Some(format!("`{}`, or `{}`", site.command("start"), site.command("install")));
-        return Ok(Unit { words: "is not loaded".into(), asleep: false, remedy });
+        return Ok(Unit { words: "is not loaded".into(), asleep: false, failed: false, remedy });
     }
     let value = |key: &str| {
         let lines = said.out.lines().map(str::trim);
@@ -123,7 +131,7 @@ fn launchd_unit(site: &Site) -> Result<Unit, String> {
     if let Some(code) = value("last exit code").filter(|code| !code.starts_with("(never")) {
         words += &format!(", last exit code {code}");
     }
-    Ok(Unit { words, asleep: false, remedy: None })
+    Ok(Unit { words, asleep: false, failed: false, remedy: None })
 }
 
 /// Asks the daemon.
@@ -133,6 +141,9 @@ pub(super) async fn daemon(site: &Site) -> Daemon {
         Ok(Ok(page)) => Daemon::Answers(words(&page)),
         Ok(Err(Failed::NotRunning(_))) => {
             Daemon::Absent(format!("no daemon answers on {}", site.socket.display()))
+        }
+        Ok(Err(Failed::Other(words))) if site.system && site.uid != 0 => {
+            Daemon::Sick(format!("{words}; only root may ask it: `{}`", site.command("status")))
         }
         Ok(Err(Failed::Other(words))) => Daemon::Sick(words),
         Err(_) => Daemon::Sick(format!(
@@ -146,7 +157,7 @@ pub(super) async fn daemon(site: &Site) -> Daemon {
 /// Waits until the daemon answers; its line.
 ///
 /// # Errors
-/// What was seen last, when it doesn't by the deadline.
+/// What was seen last, when it doesn't by the deadline or the manager has given up.
 pub(super) async fn answering(site: &Site, deadline: Duration) -> Result<String, String> {
     const LOOK_AGAIN: Duration = Duration::from_millis(50);
     let begun = Instant::now();
@@ -156,7 +167,14 @@ pub(super) async fn answering(site: &Site, deadline: Duration) -> Result<String,
             Daemon::Absent(words) | Daemon::Sick(words) if begun.elapsed() >= deadline => {
                 return Err(format!("the service was started, and after {} s {words}", deadline.as_secs()));
             }
-            Daemon::Absent(_) | Daemon::Sick(_) => tokio::time::sleep(LOOK_AGAIN).await,
+            Daemon::Absent(_) | Daemon::Sick(_) => {}
+        }
+        match unit(site) {
+            Ok(Unit { failed: true, words, remedy, .. }) => {
+                return Err(format!("the service {words}; {}", remedy.unwrap_or_default()));
+            }
+            // Asked again with the daemon.
+            Ok(_) | Err(_) => tokio::time::sleep(LOOK_AGAIN).await,
         }
     }
 }

@@ -270,6 +270,14 @@ pub(super) fn restart(site: &Site) -> Vec<Step> {
     ]
 }
 
+/// The last that the daemon said, where the log can be read.
+pub(super) fn last_words(site: &Site) -> Option<String> {
+    let call = ["journalctl", site.flag(), "--quiet", "--no-pager", "-o", "cat", "-n", "5", "-t", "larder"];
+    let said = site.runner.ask(call).ok().filter(|said| said.success)?;
+    let lines = said.out.lines().map(|line| format!("\n  {line}"));
+    Some(lines.collect::<String>()).filter(|text| !text.is_empty())
+}
+
 /// Whether there is a manager that can be asked.
 ///
 /// # Errors

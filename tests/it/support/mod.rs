@@ -12,6 +12,7 @@ pub(crate) mod fault;
 pub(crate) mod gcs;
 pub(crate) mod grpc;
 pub(crate) mod http;
+pub(crate) mod machine;
 pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod routes;
