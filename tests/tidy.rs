@@ -19,7 +19,7 @@ const LAYERS: [(&[&str], Siblings); 6] = [
 const PROTOCOL_SHARED: [&str; 4] = ["http", "objects", "reapi", "testing"];
 
 /// Each dependency, and the only places that may name it.
-const HOMES: [(&str, &[&str]); 15] = [
+const HOMES: [(&str, &[&str]); 16] = [
     ("quick_cache", &["memory.rs"]),
     ("object_store", &["upstream/object", "upstream/credentials"]),
     ("prost", &["links", "protocol/reapi"]),
@@ -29,7 +29,8 @@ const HOMES: [(&str, &[&str]); 15] = [
     ("zstd_safe", &["protocol/reapi/zstd.rs", "protocol/reapi/fuzzing/"]),
     ("hyper", &["server/", "protocol/", "cli/client.rs", "upstream/http"]),
     ("hyper_util", &["server/", "cli/client.rs", "upstream/http"]),
-    ("listenfd", &["server/listen.rs"]),
+    ("listenfd", &["server/handed.rs"]),
+    ("uzers", &["server/accounts.rs"]),
     ("directories", &["config/"]),
     ("toml", &["config/"]),
     ("clap", &["config/flags.rs", "cli/"]),

@@ -67,6 +67,10 @@ impl Client {
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Failed::NotRunning(format!(
                 "no daemon answers on {socket}; start it with `larder serve`, or say where it is with --dir or --socket"
             )),
+            io::ErrorKind::PermissionDenied => Failed::Other(format!(
+                "{socket} is for root and the daemon's own user: ask as one of them, as by `sudo`, or say with --dir or \
+                 --socket which daemon is meant"
+            )),
             _ => Failed::Other(format!("failed to connect to {socket}: {error}")),
         }
     }

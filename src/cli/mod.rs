@@ -63,6 +63,10 @@ struct Where {
     #[arg(long, value_name = "DIR", env = "LARDER_DIR")]
     dir: Option<PathBuf>,
 
+    /// The machine's daemon, not the user's [env: LARDER_SYSTEM]
+    #[arg(long)]
+    system: bool,
+
     /// The daemon's admin socket itself
     #[arg(long, value_name = "PATH", env = "LARDER_SOCKET")]
     socket: Option<PathBuf>,
@@ -100,6 +104,11 @@ fn serve(flags: &Flags, environment: &Environment) -> ExitCode {
     }
 }
 
+/// The environment, for the machine's daemon where a flag says so.
+fn of_system(system: bool, environment: &Environment) -> Environment {
+    Environment { system: system || environment.system, ..environment.clone() }
+}
+
 /// All of them, and that nothing was begun.
 fn complain_of(problems: &[Problem]) -> ExitCode {
     for problem in problems {
@@ -134,12 +143,16 @@ fn complain(words: &str) -> ExitCode {
 // === impl Where ===
 
 impl Where {
+    /// The one that is named; else the user's own daemon's; where that isn't there and the machine's is, the
+    /// machine's.
     fn socket(self, environment: &Environment) -> Result<PathBuf, String> {
-        match self.socket {
-            Some(socket) => Ok(socket),
-            None => {
-                Folders::socket(self.dir, environment).map_err(|words| format!("the admin socket {words}"))
-            }
+        if let Some(socket) = self.socket {
+            return Ok(socket);
         }
+        let is_default = self.dir.is_none() && !self.system && !environment.system;
+        let own = Folders::socket(self.dir, &of_system(self.system, environment))
+            .map_err(|words| format!("the admin socket {words}"))?;
+        let system = Folders::system_socket();
+        Ok(if is_default && !own.exists() && system.exists() { system } else { own })
     }
 }
