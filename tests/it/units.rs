@@ -11,7 +11,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::support::desk::{Desk, PROGRAM, printed, tree, words};
+use crate::support::desk::{Desk, PROGRAM, install, printed, tree, words};
 
 /// Whom `systemd-analyze verify` has nothing to say about.
 fn verify(desk: &Desk, flag: &str, page: &str) -> String {
@@ -90,7 +90,7 @@ fn any_path_that_systemd_can_run_is_written_so_that_it_does() {
         let folder = desk.path(name);
         fs::create_dir(&folder).expect("a new folder");
         let binary = folder.join("larder of mine");
-        fs::copy(PROGRAM, &binary).expect("a new file");
+        install(Path::new(PROGRAM), &binary);
         let binary = binary.to_str().expect("text");
         let args = ["install", "--user", "--print", "--binary", binary];
         if name.contains(['"', '\'', '\\', '\n', '\t']) {

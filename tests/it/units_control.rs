@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::desk::{Desk, PROGRAM, tree, words};
+use crate::support::desk::{Desk, PROGRAM, install, tree, words};
 use crate::support::http::Request;
 use crate::support::process::Process;
 use crate::support::wire::Addr;
@@ -56,7 +56,7 @@ fn root_says_which_service_is_meant_and_sudo_is_not_taken_for_the_user() {
     assert!(!desk.units().exists());
     // Somebody else: can't install for the machine, nor into root's home.
     let larder = desk.path("larder");
-    fs::copy(LARDER, &larder).expect("a new file");
+    install(Path::new(LARDER), &larder);
     fs::set_permissions(desk.folder.path(), fs::Permissions::from_mode(0o755)).expect("our own folder");
     assert_eq!(fs::metadata(desk.path("home")).expect("it is there").uid(), 0);
     let as_other = |args: &[&str]| {

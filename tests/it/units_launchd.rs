@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::desk::{Desk, PROGRAM, Tree, tree, words};
+use crate::support::desk::{Desk, PROGRAM, Tree, install, tree, words};
 
 /// The keys of launchd.plist(5) that are used, or may come to be.
 const LAUNCHD_KEYS: [&str; 20] = [
@@ -61,7 +61,7 @@ fn the_property_lists_have_only_keys_that_launchd_documents() {
 fn launchd_is_given_one_list_and_left_as_it_was() {
     let desk = Desk::new();
     let binary = desk.path("a & <b>");
-    fs::copy(PROGRAM, &binary).expect("a new file");
+    install(Path::new(PROGRAM), &binary);
     let binary = binary.to_str().expect("text");
     let before = tree(&desk.path("home"));
     let install = ["install", "--user", "--manager", "launchd", "--binary", binary];

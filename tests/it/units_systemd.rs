@@ -160,7 +160,8 @@ fn the_machines_service_serves_whom_it_names_behind_its_hardening_and_leaves_not
         assert!(words.contains("journalctl -u larder"), "{words}");
         words.contains("access.users")
     });
-    done(&machine.root(&["sh", "-c", "echo 'access.users = [\"ada\"]' > /etc/larder/larder.toml"]));
+    done(&machine.root(&["groupadd", "--users", "ada", "builders"]));
+    done(&machine.root(&["sh", "-c", "echo 'access.users = [\"@builders\"]' > /etc/larder/larder.toml"]));
     done(&larder(&["start"]));
     let status = done(&larder(&["status"]));
     assert!(status.contains("active (running), enabled"), "{status}");

@@ -223,7 +223,7 @@ fn nothing_queued(site: &Site) -> Result<(), Refused> {
             "{entries} entries wait to go upstream and would be lost: `larder flush` first, or say --force"
         ))),
         Err(words) => Err(Refused::failed(format!(
-            "whether something is queued can't be told: {words}; start it, or say --force"
+            "whether something is queued can't be told: {words}; or lose it with --force"
         ))),
     }
 }

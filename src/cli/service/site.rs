@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 
 use super::Refused;
 use super::plan::Runner;
-use crate::config::{Environment, Folders};
+use crate::config::{Environment, Folders, Given};
 
 /// Whose service is meant.
 #[derive(Debug, Clone, Args)]
@@ -79,7 +79,7 @@ impl Site {
             if uid != 0 && rights == Rights::Change {
                 return Err(Refused::failed("--system is for root: put `sudo` in front"));
             }
-            return Ok(Self::of_machine(manager, uid));
+            return Self::of_machine(manager, uid);
         }
         if uid == 0 {
             match &environment.sudo_user {
@@ -99,25 +99,33 @@ impl Site {
         Self::of_user(manager, uid, environment)
     }
 
-    fn of_machine(manager: Manager, uid: u32) -> Self {
+    fn of_machine(manager: Manager, uid: u32) -> Result<Self, Refused> {
+        // launchd has no folders for services: those of its property list.
+        let of_list = |name: &str| Path::new("/var/db/larder").join(name);
         let (cache, state, socket) = match manager {
-            Manager::Systemd => ("/var/cache/larder", "/var/lib/larder", "/run/larder/larder.sock"),
-            Manager::Launchd => {
-                ("/var/db/larder/cache", "/var/db/larder/state", "/var/db/larder/run/larder.sock")
+            Manager::Systemd => {
+                let environment = Environment { system: true, ..Environment::default() };
+                let no_folders = |words: String| Refused::failed(format!("the daemon's folder {words}"));
+                (
+                    Folders::cache(None, &environment).map_err(no_folders)?,
+                    Folders::state(None, &environment).map_err(no_folders)?,
+                    Folders::socket(None, &environment).map_err(no_folders)?,
+                )
             }
+            Manager::Launchd => (of_list("cache"), of_list("state"), of_list("run/larder.sock")),
         };
-        Self {
+        Ok(Self {
             manager,
             system: true,
             uid,
             name: "root".into(),
             home: "/".into(),
             config_home: "/etc".into(),
-            cache: cache.into(),
-            state: state.into(),
-            socket: socket.into(),
+            cache,
+            state,
+            socket,
             runner: Runner::default(),
-        }
+        })
     }
 
     fn of_user(manager: Manager, uid: u32, environment: &Environment) -> Result<Self, Refused> {
@@ -135,7 +143,13 @@ impl Site {
         }
         let by_number = PathBuf::from(format!("/run/user/{uid}"));
         let runtime_dir = environment.runtime_dir.clone().or_else(|| by_number.is_dir().then_some(by_number));
-        let environment = Environment { runtime_dir: runtime_dir.clone(), ..environment.clone() };
+        let environment = Environment {
+            runtime_dir: runtime_dir.clone(),
+            // Those of this command say nothing about the service.
+            system: false,
+            given: Given::default(),
+            ..environment.clone()
+        };
         let no_folders = |words: String| Refused::failed(format!("the daemon's folder {words}"));
         let socket = Folders::socket(None, &environment).map_err(no_folders)?;
         let state = Folders::state(None, &environment).map_err(no_folders)?;

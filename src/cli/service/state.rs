@@ -142,9 +142,6 @@ pub(super) async fn daemon(site: &Site) -> Daemon {
         Ok(Err(Failed::NotRunning(_))) => {
             Daemon::Absent(format!("no daemon answers on {}", site.socket.display()))
         }
-        Ok(Err(Failed::Other(words))) if site.system && site.uid != 0 => {
-            Daemon::Sick(format!("{words}; only root may ask it: `{}`", site.command("status")))
-        }
         Ok(Err(Failed::Other(words))) => Daemon::Sick(words),
         Err(_) => Daemon::Sick(format!(
             "it takes connections and has not answered for {} s: it hangs; `{}`",

@@ -89,7 +89,8 @@ pub(super) fn install(
         let wanted = Wanted { path: SYSUSERS_PATH.into(), text: marked(SYSUSERS, Comment::Hash) };
         steps.extend(writing(vec![wanted], force)?.1);
         let remedy = "make the account by hand: `useradd --system --home-dir /var/lib/larder larder`, and run this again";
-        steps.push(Step::run(["systemd-sysusers", SYSUSERS_PATH], remedy));
+        let failing = if account().is_some() { Failing::IsFine } else { Failing::Stops(remedy.to_owned()) };
+        steps.push(Step::Run(Run::new(["systemd-sysusers", SYSUSERS_PATH], failing)));
         steps.push(Step::Folder("/etc/larder".into()));
     }
     let (changed, writes) = writing(files, force)?;
@@ -112,7 +113,12 @@ pub(super) fn install(
     if changed {
         steps.push(Step::run(["systemctl", flag, "daemon-reload"], "run this again"));
     }
-    steps.push(Step::run(["systemctl", flag, "enable", SOCKET, SERVICE], "run this again"));
+    let folder = site.unit_folder();
+    let remedy = format!(
+        "does the manager read {}? It doesn't, if XDG_CONFIG_HOME is set here only",
+        folder.display()
+    );
+    steps.push(Step::run(["systemctl", flag, "enable", SOCKET, SERVICE], remedy));
     steps.push(Step::run(["systemctl", flag, "start", SOCKET], sockets_remedy(site)));
     Ok(steps)
 }
@@ -243,6 +249,12 @@ pub(super) fn purge_account(site: &Site) -> Option<Step> {
         let words = "the account `larder` stays: `userdel larder` removes it".to_owned();
         Step::Run(Run::new(["userdel", "larder"], Failing::Warns(words)))
     })
+}
+
+/// The account of the machine's daemon, as `/etc/passwd` has it.
+fn account() -> Option<String> {
+    let users = std::fs::read_to_string("/etc/passwd").ok()?;
+    users.lines().find(|line| line.starts_with("larder:")).map(str::to_owned)
 }
 
 /// What starting takes.

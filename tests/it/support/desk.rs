@@ -1,7 +1,6 @@
 //! A home of its own for `larder service`, and service managers that only write down how they are called.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -42,9 +41,10 @@ impl Desk {
     pub(crate) fn stand_in(&self, name: &str, script: &str) {
         let path = self.path("bin").join(name);
         let log = self.path("calls");
-        fs::write(&path, format!("#!/bin/sh\necho \"{name} $*\" >> '{}'\n{script}\n", log.display()))
+        let text = self.path("script");
+        fs::write(&text, format!("#!/bin/sh\necho \"{name} $*\" >> '{}'\n{script}\n", log.display()))
             .expect("a new file");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("our own file");
+        install(&text, &path);
     }
 
     pub(crate) fn command(&self, args: &[&str]) -> Command {
@@ -92,6 +92,13 @@ impl Desk {
     pub(crate) fn units(&self) -> PathBuf {
         self.path("home").join(".config/systemd/user")
     }
+}
+
+/// Puts a program there. By another process: a test beside this one may fork while a file is open for writing here, and
+/// what anybody has open for writing can't be run.
+pub(crate) fn install(program: &Path, path: &Path) {
+    let status = Command::new("install").args(["-m", "755"]).arg(program).arg(path).status();
+    assert!(status.is_ok_and(|status| status.success()), "{} is installed", path.display());
 }
 
 pub(crate) fn words(output: &Output) -> String {
