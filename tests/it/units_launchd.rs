@@ -1,11 +1,14 @@
 //! The property lists, as launchd documents them, and `larder service` where launchd is the manager.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::Path;
 use std::process::Command;
 
 use crate::support::desk::{Desk, PROGRAM, Tree, install, tree, words};
+use crate::support::free_addr;
+use crate::support::process::Process;
+
+const LARDER: &str = env!("CARGO_BIN_EXE_larder");
 
 /// The keys of launchd.plist(5) that are used, or may come to be.
 const LAUNCHD_KEYS: [&str; 20] = [
@@ -94,4 +97,33 @@ fn launchd_is_given_one_list_and_left_as_it_was() {
         page.contains("<string>_larder</string>") && page.contains("==> run install -d -o _larder"),
         "{page}"
     );
+}
+
+#[test]
+fn launchds_service_is_started_stopped_and_told_of() {
+    let desk = Desk::new();
+    let uid = rustix::process::geteuid().as_raw();
+    let launchd = |verb| [verb, "--user", "--manager", "launchd"];
+    let running = "case $1 in print) printf 'gui/1/larder = {\\n\\tstate = running\\n\\tpid = 5\\n\\t\
+                   last exit code = 2\\n}\\n';; bootstrap) exit 5;; esac";
+    desk.stand_in("launchctl", running);
+    let words = desk.refused(3, &launchd("status"));
+    assert!(words.contains("service: running, pid 5, last exit code 2\n"), "{words}");
+    assert!(words.contains("daemon:  no daemon answers"), "{words}");
+    desk.done(&launchd("stop"));
+    assert_eq!(desk.calls(), [format!("launchctl bootout gui/{uid}/larder")]);
+    let page = desk.done(&[&launchd("restart")[..], &["--print"]].concat());
+    assert_eq!(page, format!("==> run launchctl kickstart -k gui/{uid}/larder\n"));
+
+    let mut serve = Command::new(LARDER);
+    serve.env_clear().env("HOME", desk.path("home")).env("XDG_RUNTIME_DIR", desk.path("run"));
+    serve.args(["serve", "--listen", &free_addr().to_string()]);
+    let daemon = Process::spawn(&mut serve, &desk.path("log"));
+    let line = desk.done(&launchd("start"));
+    assert!(line.contains(&format!("pid {}", daemon.id())), "though it was loaded already: {line}");
+    desk.stand_in("launchctl", "exit 113");
+    let words = desk.refused(1, &launchd("start"));
+    assert!(words.contains("--system"), "nobody is signed in: {words}");
+    let words = desk.done(&launchd("status"));
+    assert!(words.contains("is not loaded") && words.contains("larder service start"), "{words}");
 }

@@ -111,6 +111,11 @@ pub(super) fn uninstall(site: &Site, force: bool) -> Result<Vec<Step>, Refused> 
     Ok(steps)
 }
 
+/// What a purge takes besides the daemon's folders: the one around them.
+pub(super) fn purge_folder(site: &Site) -> Option<Step> {
+    (site.system && Path::new(FOLDER).exists()).then(|| Step::RemoveEmpty(FOLDER.into()))
+}
+
 /// What starting takes. It may be loaded already, which `bootstrap` calls a failure.
 pub(super) fn start(site: &Site) -> Vec<Step> {
     let plist = site.plist().display().to_string();

@@ -167,7 +167,10 @@ fn uninstall(flags: &UninstallFlags, environment: &Environment) -> Result<ExitCo
     let is_installed = !steps.is_empty();
     if flags.purge {
         steps.extend(purge(&site)?);
-        steps.extend(systemd::purge_account(&site));
+        match site.manager {
+            Manager::Systemd => steps.extend(systemd::purge_account(&site)),
+            Manager::Launchd => steps.extend(launchd::purge_folder(&site)),
+        }
     }
     if steps.is_empty() {
         return Ok(print("nothing is installed\n"));
