@@ -162,8 +162,9 @@ fn kill(manager: &Manager, loops: &Loops, load: &Load, mut process: Process) -> 
     until("the load goes on", PATIENCE, || load.tally().answered > 256);
     let cut = load.take();
     say(&format!(
-        "kill -9 cut off {} requests of 64 connections",
-        cut.failures.len() as u64 + cut.closed_while_idle
+        "kill -9 ended 64 connections: {} new ones or in an answer, {} kept open, before the next answer's first byte",
+        cut.failures.len(),
+        cut.closed_while_idle
     ));
     assert!(!cut.failures.iter().any(|words| words.contains("Refused")), "{:#?}", cut.failures);
     assert!(cut.failures.len() <= 64, "one each at most: {:#?}", cut.failures);

@@ -19,7 +19,8 @@ pub(crate) struct Systemd {
     cgroup: String,
 }
 
-/// systemd wants a control group that is its own, a `/run` that says that systemd runs, and a user's runtime folder.
+/// systemd wants a control group that is its own, a `/run` that says that systemd runs, and a user's runtime folder; a
+/// user's refuses to be process 1.
 const BEGIN: &str = "for group in /sys/fs/cgroup /sys/fs/cgroup/unified /sys/fs/cgroup/systemd; do
   [ -f $group/cgroup.procs ] || continue
   mkdir $group/$CGROUP
@@ -28,7 +29,8 @@ done
 exec unshare --mount --pid --fork --mount-proc --cgroup --kill-child sh -ec '
   mount -t tmpfs none /run
   mkdir -p /run/systemd/system
-  exec /usr/lib/systemd/systemd --user --unit=basic.target'";
+  SYSTEMD_LOG_TARGET=console /usr/lib/systemd/systemd --user --unit=basic.target
+  exit $?'";
 
 const FORGET: &str = "for group in /sys/fs/cgroup /sys/fs/cgroup/unified /sys/fs/cgroup/systemd; do
   [ -d $group/$CGROUP ] && find $group/$CGROUP -depth -type d -exec rmdir {} + 2>/dev/null
