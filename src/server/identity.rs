@@ -76,9 +76,10 @@ impl Access {
 #[cfg(target_os = "linux")]
 fn uid_of(socket: &Socket) -> Result<Option<u32>, String> {
     match socket {
-        Socket::Unix(stream) => rustix::net::sockopt::socket_peercred(stream)
-            .map(|credentials| Some(credentials.uid.as_raw()))
-            .map_err(|error| error.to_string()),
+        // Not by `rustix`, which takes a caller of another process name space, who has no id here, for a failure.
+        Socket::Unix(stream) => {
+            stream.peer_cred().map(|peer| Some(peer.uid())).map_err(|error| error.to_string())
+        }
         Socket::Tcp(_, local, peer) => diag::owner(*peer, *local)
             .or_else(|_unsupported| table::owner(*peer, *local))
             .map_err(|error| error.to_string())?

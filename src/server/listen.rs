@@ -211,7 +211,7 @@ impl Bound {
                 Err(error) => return Err(error),
             }
         }
-        match listeners.iter_mut().find(|listener| listener.endpoint == admin) {
+        match listeners.iter_mut().find(|listener| listener.admin || listener.endpoint == admin) {
             Some(listener) => listener.admin = true,
             None => {
                 let mut listener = Listener::bind(&admin)?;
