@@ -11,6 +11,7 @@ mod doctor;
 mod man;
 mod paint;
 mod queue;
+mod service;
 mod status;
 mod token;
 mod units;
@@ -52,6 +53,9 @@ enum Command {
     /// Show how the daemon is, and what needs a person; the exit code says it, too
     #[command(after_help = "Examples:\n  larder status --watch\n  larder status --json | jq .queue")]
     Status(status::StatusFlags),
+    /// Install, start and stop the daemon as a service of this machine's service manager
+    #[command(subcommand)]
+    Service(service::ServiceCommand),
     /// List what waits to go upstream
     #[command(after_help = "Example:\n  larder queue --limit 5")]
     Queue(queue::QueueFlags),
@@ -86,6 +90,10 @@ struct Where {
     /// The daemon's folder, as it was given to `larder serve`
     #[arg(long, value_name = "DIR", env = "LARDER_DIR")]
     dir: Option<PathBuf>,
+
+    /// The machine's daemon, not the user's [env: LARDER_SYSTEM]
+    #[arg(long)]
+    system: bool,
 
     /// The daemon's admin socket itself
     #[arg(long, value_name = "PATH", env = "LARDER_SOCKET")]
@@ -122,6 +130,7 @@ pub fn run() -> ExitCode {
         Command::Bazelrc(flags) => bazelrc::bazelrc(&flags, &environment),
         Command::Token(command) => token::token(command, &environment),
         Command::Status(flags) => wait_for(status::status(flags, &environment)),
+        Command::Service(command) => service::service(command, &environment),
         Command::Queue(flags) => wait_for(queue::queue(flags, &environment)),
         Command::Flush(flags) => wait_for(queue::flush(flags, &environment)),
         Command::Completions(flags) => completions::completions(&flags),
@@ -138,6 +147,11 @@ fn serve(flags: &Flags, environment: &Environment) -> ExitCode {
         },
         Err(problems) => complain_of(&problems),
     }
+}
+
+/// The environment, for the machine's daemon where a flag says so.
+fn of_system(system: bool, environment: &Environment) -> Environment {
+    Environment { system: system || environment.system, ..environment.clone() }
 }
 
 /// All of them, and that nothing was begun.
@@ -186,13 +200,17 @@ fn complain(words: &str) -> ExitCode {
 // === impl Where ===
 
 impl Where {
+    /// The one that is named; else the user's own daemon's; where that isn't there and the machine's is, the
+    /// machine's.
     fn socket(self, environment: &Environment) -> Result<PathBuf, String> {
-        match self.socket {
-            Some(socket) => Ok(socket),
-            None => {
-                Folders::socket(self.dir, environment).map_err(|words| format!("the admin socket {words}"))
-            }
+        if let Some(socket) = self.socket {
+            return Ok(socket);
         }
+        let is_default = self.dir.is_none() && !self.system && !environment.system;
+        let own = Folders::socket(self.dir, &of_system(self.system, environment))
+            .map_err(|words| format!("the admin socket {words}"))?;
+        let system = Folders::system_socket();
+        Ok(if is_default && !own.exists() && system.exists() { system } else { own })
     }
 }
 

@@ -16,7 +16,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use sha2::Sha256;
 
-use super::complain;
+use super::{complain, of_system};
 use crate::config::{Environment, Folders};
 use crate::key::Namespace;
 use crate::keyring::{self, Access, Door, Issued, Secret, Wish};
@@ -41,6 +41,10 @@ struct Whose {
     /// The daemon's folder, as it was given to `larder serve`
     #[arg(long, value_name = "DIR", env = "LARDER_DIR")]
     dir: Option<PathBuf>,
+
+    /// The machine's daemon, not the user's [env: LARDER_SYSTEM]
+    #[arg(long)]
+    system: bool,
 }
 
 /// The flags of `larder token new`.
@@ -319,7 +323,8 @@ fn now() -> u64 {
 
 impl Whose {
     fn state(self, environment: &Environment) -> Result<PathBuf, String> {
-        Folders::state(self.dir, environment).map_err(|words| format!("find the state folder: it {words}"))
+        Folders::state(self.dir, &of_system(self.system, environment))
+            .map_err(|words| format!("find the state folder: it {words}"))
     }
 }
 

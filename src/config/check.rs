@@ -1,12 +1,13 @@
 //! `larder check`: the effective configuration as a file, each value with where it was said, what is secret masked.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use toml::Value;
 
 use super::keys::{Doc, Kind, LISTENERS, NAMESPACES, TABLES, TOP, UPSTREAMS, Unset};
 use super::section::{Said, Section};
-use super::{Config, Environment, Flags, Problem};
+use super::{Config, Environment, Flags, Folders, Problem};
 use crate::cache;
 
 /// Where the source of a value begins.
@@ -18,10 +19,11 @@ const COLUMN: usize = 50;
 /// All problems.
 pub fn check(flags: &Flags, environment: &Environment) -> Result<String, Vec<Problem>> {
     let (said, config) = Config::read(flags, environment);
-    config.map(|config| show(&said, &config))
+    let environment = Environment { system: flags.system || environment.system, ..environment.clone() };
+    config.map(|config| show(&said, &config, Folders::config(&environment).as_deref()))
 }
 
-fn show(said: &Said, config: &Config) -> String {
+fn show(said: &Said, config: &Config, default: Option<&Path>) -> String {
     let mut page = String::new();
     for key in TOP {
         line(&mut page, &key.doc, &said.top);
@@ -46,9 +48,14 @@ fn show(said: &Said, config: &Config) -> String {
         }
     }
     let folders = &config.folders;
+    let file = match (&config.file, default) {
+        (Some(file), _) => file.display().to_string(),
+        (None, Some(file)) => format!("none; {} would be read if it were there", file.display()),
+        (None, None) => "none".to_owned(),
+    };
     let _ = write!(
         page,
-        "\n# cache: {}\n# state: {}\n# admin socket: {}\n",
+        "\n# file: {file}\n# cache: {}\n# state: {}\n# admin socket: {}\n",
         folders.cache.display(),
         folders.state.display(),
         folders.socket.display()

@@ -1,19 +1,63 @@
 //! The environment, read in this file and nowhere else, handed down as values.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
+
+/// What the service manager says to the process that it started.
+///
+/// The daemon starts no children, so that none inherits it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Manager {
+    /// `NOTIFY_SOCKET`: where it wants to be told; a path, or a name behind `@`.
+    pub notify_socket: Option<OsString>,
+    /// `WATCHDOG_USEC`, if `WATCHDOG_PID` is this process or not said: how often it wants to hear that all is well.
+    pub watchdog: Option<Duration>,
+    /// `LISTEN_FDNAMES`: what it calls the sockets that it hands over.
+    pub socket_names: Option<String>,
+}
+
+/// Folders that a service manager made for this process: `CacheDirectory=` and its like. Of several the first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Given {
+    /// `CACHE_DIRECTORY`.
+    pub cache: Option<PathBuf>,
+    /// `STATE_DIRECTORY`.
+    pub state: Option<PathBuf>,
+    /// `RUNTIME_DIRECTORY`.
+    pub runtime: Option<PathBuf>,
+    /// `CONFIGURATION_DIRECTORY`.
+    pub configuration: Option<PathBuf>,
+}
 
 /// What the environment says.
 #[derive(Clone, Default)]
 pub struct Environment {
     /// `LARDER_CONFIG`: the configuration file.
     pub config: Option<PathBuf>,
+    /// `LARDER_SYSTEM`: the machine's daemon is meant, not the user's.
+    pub system: bool,
+    /// What is read where neither a flag nor `LARDER_CONFIG` names a file: the user's own, which need not be there.
+    pub own_config: Option<PathBuf>,
+    /// The service manager's folders.
+    pub given: Given,
+    /// The service manager.
+    pub manager: Manager,
     /// Keys of the configuration, each with what its variable says.
     pub settings: Vec<(&'static str, String)>,
     /// `XDG_RUNTIME_DIR`: the user's folder for sockets.
     pub runtime_dir: Option<PathBuf>,
     /// `HOME`.
     pub home: Option<PathBuf>,
+    /// `XDG_CONFIG_HOME`: the user's folder for configuration.
+    pub config_home: Option<PathBuf>,
+    /// `USER`.
+    pub user: Option<String>,
+    /// `SUDO_USER`: who became this user by sudo.
+    pub sudo_user: Option<String>,
+    /// This program's own file.
+    pub executable: Option<PathBuf>,
     /// `AWS_ACCESS_KEY_ID`.
     pub access_key_id: Option<String>,
     /// `AWS_SECRET_ACCESS_KEY`.
@@ -96,12 +140,21 @@ impl Environment {
         {
             tools.insert(named, token);
         }
+        let own = directories::ProjectDirs::from("", "", "larder");
         let keys = super::keys::TOP.iter().map(|key| key.doc.name);
         Self {
             config: var("LARDER_CONFIG").map(PathBuf::from),
+            system: var("LARDER_SYSTEM").is_some_and(|value| is_yes(&value)),
+            own_config: own.map(|own| own.config_dir().join("larder.toml")),
+            given: Given::of_process(&var),
+            manager: Manager::of_process(&var),
             settings: keys.filter_map(|key| Some((key, var(&super::layers::variable(key))?))).collect(),
             runtime_dir: var("XDG_RUNTIME_DIR").map(PathBuf::from),
             home: var("HOME").map(PathBuf::from),
+            config_home: var("XDG_CONFIG_HOME").map(PathBuf::from),
+            user: var("USER"),
+            sudo_user: var("SUDO_USER"),
+            executable: std::env::current_exe().ok(),
             access_key_id: var("AWS_ACCESS_KEY_ID"),
             secret_access_key: var("AWS_SECRET_ACCESS_KEY"),
             session_token: var("AWS_SESSION_TOKEN"),
@@ -115,6 +168,46 @@ impl Environment {
             azure_connection: var("AZURE_STORAGE_CONNECTION_STRING"),
             google_credentials: var("GOOGLE_APPLICATION_CREDENTIALS").map(PathBuf::from),
             tools,
+        }
+    }
+}
+
+/// Whether a variable that is a switch is on: anything but `0`, `no`, `off` and `false`.
+fn is_yes(value: &str) -> bool {
+    !["0", "no", "off", "false"].contains(&value.to_ascii_lowercase().as_str())
+}
+
+// === impl Given ===
+
+impl Given {
+    fn of_process(var: &impl Fn(&str) -> Option<String>) -> Self {
+        // A command in a shell that some other service runs has that one's folders in its environment.
+        if var("SYSTEMD_EXEC_PID").is_some_and(|pid| pid != std::process::id().to_string()) {
+            return Self::default();
+        }
+        let first = |name: &str| {
+            let folders = var(name)?;
+            folders.split(':').find(|folder| !folder.is_empty()).map(PathBuf::from)
+        };
+        Self {
+            cache: first("CACHE_DIRECTORY"),
+            state: first("STATE_DIRECTORY"),
+            runtime: first("RUNTIME_DIRECTORY"),
+            configuration: first("CONFIGURATION_DIRECTORY"),
+        }
+    }
+}
+
+// === impl Manager ===
+
+impl Manager {
+    fn of_process(var: &impl Fn(&str) -> Option<String>) -> Self {
+        let is_meant = var("WATCHDOG_PID").is_none_or(|pid| pid == std::process::id().to_string());
+        let watchdog = var("WATCHDOG_USEC").filter(|_| is_meant).and_then(|usec| usec.parse().ok());
+        Self {
+            notify_socket: std::env::var_os("NOTIFY_SOCKET").filter(|socket| !socket.is_empty()),
+            watchdog: watchdog.filter(|usec| *usec > 0).map(Duration::from_micros),
+            socket_names: var("LISTEN_FDNAMES"),
         }
     }
 }

@@ -22,6 +22,12 @@ pub struct Flags {
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
 
+    /// The machine's daemon, not the user's: its configuration is /etc/larder/larder.toml, its folders are
+    /// /var/cache/larder, /var/lib/larder and /run/larder; `access.users` must name who may use it
+    /// [env: LARDER_SYSTEM]
+    #[arg(long)]
+    pub system: bool,
+
     /// Shared store behind this cache: none, file:///path, s3://bucket/prefix?endpoint=…&region=…,
     /// azure://container/prefix?account=…, gs://bucket/prefix, or the name of one of the file's [env: LARDER_UPSTREAM]
     #[arg(long, value_name = "URL")]

@@ -3,20 +3,21 @@
 //! Every key outside of the tables is also a variable: `LARDER_` and its name in capitals, a dot as `_`. Lists are
 //! separated by commas there. The log's filter is `LARDER_LOG`.
 
-use std::path::Path;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
 use toml::Value;
 
 use super::keys::{Kind, TOP};
 use super::place::{Problem, Source};
 use super::section::Said;
-use super::{Environment, Flags, file as files};
+use super::{Environment, Flags, Folders, file as files};
 
 /// Everything that was said.
 pub(super) fn read(flags: &Flags, environment: &Environment, problems: &mut Vec<Problem>) -> Said {
     let mut said = Said::nothing();
     if let Some(path) = file(flags, environment) {
-        files::read(path, &mut said, problems);
+        files::read(&path, &mut said, problems);
     }
     for (key, text) in &environment.settings {
         let Some(known) = TOP.iter().find(|known| known.doc.name == *key) else { continue };
@@ -36,9 +37,18 @@ pub(super) fn read(flags: &Flags, environment: &Environment, problems: &mut Vec<
     said
 }
 
-/// The file that is read.
-pub(super) fn file<'a>(flags: &'a Flags, environment: &'a Environment) -> Option<&'a Path> {
-    flags.config.as_deref().or(environment.config.as_deref())
+/// The file that is read: the one that is named, which has to be there; else the default one, if it is there.
+pub(super) fn file(flags: &Flags, environment: &Environment) -> Option<PathBuf> {
+    let named = flags.config.as_ref().or(environment.config.as_ref());
+    named.cloned().or_else(|| Folders::config(environment).filter(|path| is_there(path)))
+}
+
+/// Whether something has the name: also what can't be read, or points nowhere, which is then a problem.
+fn is_there(path: &Path) -> bool {
+    match path.symlink_metadata() {
+        Ok(_) => true,
+        Err(error) => !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory),
+    }
 }
 
 /// The variable of a key.

@@ -34,7 +34,7 @@ mod value;
 
 pub use bounds::Bounds;
 pub use check::check;
-pub use environment::Environment;
+pub use environment::{Environment, Given, Manager};
 pub use example::example;
 pub use flags::Flags;
 pub use folders::Folders;
@@ -45,10 +45,10 @@ pub use schema::schema;
 pub use upstream::Upstream;
 pub(crate) use value::parse_duration;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::logging;
-use crate::server::{Tokens, Wanted};
+use crate::server::{Tokens, Wanted, check_path};
 use keys::TOP;
 use routes::Router;
 use section::Said;
@@ -73,6 +73,8 @@ pub struct Config {
     pub allow_hosts: Vec<String>,
     /// Uids let in besides root and the daemon's own.
     pub users: Vec<u32>,
+    /// Gids whose members are let in.
+    pub groups: Vec<u32>,
     /// What lets in off loopback.
     pub tokens: Tokens,
     /// What an acknowledged PUT survives.
@@ -85,6 +87,8 @@ pub struct Config {
     pub entry_max: u64,
     /// The other bounds.
     pub bounds: Bounds,
+    /// Who started the process.
+    pub manager: Manager,
 }
 
 /// What an acknowledged PUT survives.
@@ -130,9 +134,10 @@ impl Config {
 
     fn read_all(flags: &Flags, environment: &Environment) -> (Said, Option<Self>, Vec<Problem>) {
         let mut problems = Vec::new();
+        let environment = &Environment { system: flags.system || environment.system, ..environment.clone() };
         let said = layers::read(flags, environment, &mut problems);
         let config = Self::of(&said, environment, &mut problems)
-            .map(|config| Self { file: layers::file(flags, environment).map(Path::to_path_buf), ..config });
+            .map(|config| Self { file: layers::file(flags, environment), ..config });
         Problem::sort(&mut problems);
         (said, config, problems)
     }
@@ -156,11 +161,24 @@ impl Config {
                 .unwrap_or_default(),
             None => Tokens::default(),
         };
+        if environment.system && wishes.users.is_empty() && wishes.groups.is_empty() {
+            // Where it is wrong already, that has been said.
+            if said
+                .top
+                .find("access.users")
+                .is_none_or(|said| said.value.as_array().is_some_and(Vec::is_empty))
+            {
+                problems.push(top.problem("access.users", no_users(environment)));
+            }
+        }
         let listen = listeners::listeners(said, &wishes, problems);
         let routes = Router { environment, problems }.routes(said, &wishes.upstream);
         let folders = Folders::find(wishes.dir, environment)
             .map_err(|words| problems.push(top.problem("dir", words)))
             .ok()?;
+        if let Err(words) = check_path(&folders.socket) {
+            problems.push(top.problem("dir", format!("the admin socket {words}, by --dir")));
+        }
         Some(Self {
             file: None,
             folders,
@@ -169,12 +187,24 @@ impl Config {
             routes,
             allow_hosts: wishes.allow_hosts,
             users: wishes.users,
+            groups: wishes.groups,
             tokens,
             durability: wishes.durability,
             log_format: wishes.log_format,
             log_filter: wishes.log_filter,
             entry_max: wishes.entry_max.unwrap_or(ENTRY_MAX.min(wishes.bounds.disk / 4)),
             bounds: wishes.bounds,
+            manager: environment.manager.clone(),
         })
     }
+}
+
+/// Nobody could use the machine's daemon.
+fn no_users(environment: &Environment) -> String {
+    let file = Folders::config(environment).unwrap_or_default();
+    format!(
+        "names nobody, so that only root and the daemon's own user could use the machine's daemon; name users and \
+         groups in {}, as in\n[access]\nusers = [\"alice\", \"@builders\"]",
+        file.display()
+    )
 }

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use toml::Value;
 
+use crate::server;
+
 /// `"10 GiB"`, `"512 MiB"`, `"100 kB"`, or a number of bytes.
 pub(super) fn size(value: &Value) -> Result<u64, String> {
     match value {
@@ -68,28 +70,36 @@ pub(super) fn texts(value: &Value) -> Result<Vec<String>, String> {
     }
 }
 
-/// A list of user ids and names.
-pub(super) fn users(value: &Value) -> Result<Vec<u32>, String> {
+/// A list of users, by id or name, and of groups, by either behind an `@`: the ids of both.
+pub(super) fn users(value: &Value) -> Result<(Vec<u32>, Vec<u32>), String> {
     let Value::Array(values) = value else { return Err("is not a list of users".into()) };
-    values.iter().map(user).collect()
+    let (mut users, mut groups) = (Vec::new(), Vec::new());
+    for value in values {
+        match value.as_str().and_then(|text| text.strip_prefix('@')) {
+            Some(name) => groups.push(group(name)?),
+            None => users.push(user(value)?),
+        }
+    }
+    Ok((users, groups))
 }
 
-/// A user id, or a name that `/etc/passwd` has.
 fn user(value: &Value) -> Result<u32, String> {
     match value {
         Value::Integer(uid) => u32::try_from(*uid).map_err(|_| format!("{uid} is not a user id")),
-        Value::String(name) => {
-            let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-            let uid = passwd.lines().find_map(|line| {
-                let mut fields = line.split(':');
-                (fields.next() == Some(name)).then(|| fields.nth(1)?.parse().ok()).flatten()
-            });
-            uid.ok_or_else(|| {
-                format!("`{name}` is not a user of /etc/passwd; give the number that `id -u` prints")
-            })
-        }
+        Value::String(name) => server::user_id(name).ok_or_else(|| {
+            format!("`{name}` is not a user of this machine; give the number that `id -u` prints, or @ and a group")
+        }),
         _ => Err("a user is a name or a number".into()),
     }
+}
+
+fn group(name: &str) -> Result<u32, String> {
+    if let Ok(gid) = name.parse() {
+        return Ok(gid);
+    }
+    server::group_id(name).ok_or_else(|| {
+        format!("`@{name}` is not a group of this machine; `getent group` lists those that there are")
+    })
 }
 
 fn parse_size(text: &str) -> Result<u64, String> {
@@ -197,8 +207,18 @@ mod tests {
         assert_eq!(percent(&Value::Integer(5)), Ok(5));
         assert!(percent(&Value::Integer(101)).is_err());
         let list = |value: Value| Value::Array(vec![value]);
-        assert_eq!(users(&list(Value::Integer(1000))), Ok(vec![1000]));
-        assert_eq!(users(&list(Value::String("root".into()))), Ok(vec![0]));
-        assert!(users(&list(Value::String("nobody-of-that-name".into()))).is_err());
+        let text = |text: &str| Value::String(text.into());
+        assert_eq!(users(&list(Value::Integer(1000))), Ok((vec![1000], vec![])));
+        assert_eq!(users(&list(text("root"))), Ok((vec![0], vec![])));
+        assert_eq!(users(&list(text("@1002"))), Ok((vec![], vec![1002])));
+        let daemon = server::group_id("daemon").expect("every system has it");
+        let both = Value::Array(vec![text("@daemon"), text("root")]);
+        assert_eq!(users(&both), Ok((vec![0], vec![daemon])));
+        for (bad, word) in
+            [("nobody-of-that-name", "id -u"), ("@none-of-that-name", "getent group"), ("@", "`@`")]
+        {
+            let words = users(&list(text(bad))).expect_err(bad);
+            assert!(words.contains(word), "{words}");
+        }
     }
 }

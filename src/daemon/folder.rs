@@ -1,7 +1,7 @@
 //! The two folders: made, locked against a second daemon, and of a version that this one writes.
 
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{Read as _, Seek as _, Write as _};
+use std::io::{ErrorKind, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
@@ -34,7 +34,7 @@ impl Locked {
             .create(true)
             .truncate(false)
             .open(&path)
-            .map_err(|error| Error::io("open", &path, error))?;
+            .map_err(|error| unwritable(folder, error))?;
         if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
             let mut pid = String::new();
             // Only for the words: without them the refusal stands as well.
@@ -51,7 +51,7 @@ impl Locked {
             file.rewind()?;
             writeln!(file, "{}", std::process::id())
         };
-        write(&mut file).map_err(|error| Error::io("write", &path, error))?;
+        write(&mut file).map_err(|error| unwritable(folder, error))?;
         check_version(folder)?;
         Ok(Self { _file: file })
     }
@@ -59,11 +59,26 @@ impl Locked {
 
 /// Makes a folder that only its owner can enter.
 pub(super) fn make(folder: &Path) -> Result<()> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .map_err(|error| Error::io("make the folder", folder, error))
+    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| unwritable(folder, error))
+}
+
+/// The folder, what is wrong and who has to be able to write there.
+fn unwritable(folder: &Path, error: std::io::Error) -> Error {
+    let uid = rustix::process::geteuid().as_raw();
+    let words = match error.kind() {
+        ErrorKind::ReadOnlyFilesystem => {
+            "its filesystem is read-only: mount it writable, or choose another by --dir".into()
+        }
+        ErrorKind::PermissionDenied => {
+            format!("uid {uid} may not write there: `chown` it, or choose another by --dir")
+        }
+        ErrorKind::NotADirectory | ErrorKind::AlreadyExists => {
+            "a file is in its way: move that, or choose another by --dir".to_owned()
+        }
+        _ => return Error::io("write into the folder", folder, error),
+    };
+    Error::new(Kind::Unavailable, format!("write into the folder {}: {words}", folder.display()))
+        .because(error)
 }
 
 fn check_version(folder: &Path) -> Result<()> {
@@ -82,8 +97,8 @@ fn check_version(folder: &Path) -> Result<()> {
                 Err(Error::new(Kind::Unsupported, words))
             }
         },
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            std::fs::write(&path, format!("{VERSION}\n")).map_err(|error| Error::io("write", &path, error))
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            std::fs::write(&path, format!("{VERSION}\n")).map_err(|error| unwritable(folder, error))
         }
         Err(error) => Err(Error::io("read", &path, error)),
     }

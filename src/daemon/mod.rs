@@ -9,12 +9,14 @@
 mod doctor;
 mod folder;
 mod parts;
+mod service;
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::{Config, PORT};
 use crate::error::{Error, Kind, Result};
@@ -25,9 +27,14 @@ use crate::server::{self, Bound, Endpoint, Limits, Notices, Server, Wanted};
 pub(crate) use doctor::{canaries, keep_free};
 use folder::Locked;
 pub(crate) use folder::VERSION;
+use service::Service;
 
-/// Uploads that run are begun again after the next start; nothing is gained by a long wait for them.
-const UPSTREAM_GRACE: Duration = Duration::from_secs(2);
+/// What upstream work may take to end once it is cancelled. Who connects meanwhile waits for the next process, and
+/// uploads are begun again after its start: nothing is gained by more.
+const UPSTREAM_GRACE: Duration = Duration::from_millis(50);
+
+/// The same for calls of the disk, on which nothing depends any more.
+const DISK_GRACE: Duration = Duration::from_millis(50);
 
 /// Serves until told to stop.
 ///
@@ -46,7 +53,9 @@ pub fn run(config: Config) -> Result<()> {
         .enable_all()
         .build()
         .map_err(|error| Error::new(Kind::Internal, "start the threads").because(error))?;
-    runtime.block_on(serve(config, descriptors))
+    let served = runtime.block_on(serve(config, descriptors));
+    runtime.shutdown_timeout(DISK_GRACE);
+    served
 }
 
 async fn serve(config: Config, descriptors: u64) -> Result<()> {
@@ -57,7 +66,8 @@ async fn serve(config: Config, descriptors: u64) -> Result<()> {
 
     let defaults = default_endpoints();
     let defaults = if config.listen_default { &defaults[..] } else { &[] };
-    let bound = Bound::bind(&config.listen, defaults, &config.folders.socket)?;
+    let names = config.manager.socket_names.as_deref();
+    let bound = Bound::bind(&config.listen, defaults, &config.folders.socket, names)?;
     for endpoint in bound.endpoints() {
         tracing::info!("listening on {endpoint}");
     }
@@ -66,6 +76,10 @@ async fn serve(config: Config, descriptors: u64) -> Result<()> {
         Context::new(cache.clone(), protocol::Settings { disk: config.bounds.disk, ..Default::default() });
     let notices = Notices::default();
     notices.applied(config.file.as_ref().map(|file| file.display().to_string()), Vec::new());
+    for (number, words) in bound.remarks().iter().enumerate() {
+        tracing::warn!("{words}");
+        notices.warn(&format!("socket {number}"), Some(words.clone()));
+    }
     let settings = server::Settings { notices, ..server_settings(&config, descriptors) };
     let server = Server::start(settings, bound, context);
     tracing::info!(
@@ -75,10 +89,14 @@ async fn serve(config: Config, descriptors: u64) -> Result<()> {
         upstream = default_upstream(&config),
         "serving"
     );
+    let service = Service::of(&config.manager);
+    service.ready();
+    let keeping = AbortOnDropHandle::new(tokio::spawn(service.clone().keep(cache.clone())));
     tokio::select! {
         _ = terminate.recv() => tracing::info!("stopping: SIGTERM"),
         _ = interrupt.recv() => tracing::info!("stopping: SIGINT"),
     }
+    let _stopping = service.stopping();
     tokio::select! {
         () = server.stop() => {}
         _ = terminate.recv() => tracing::warn!("told again: not waiting for what still runs"),
@@ -86,6 +104,7 @@ async fn serve(config: Config, descriptors: u64) -> Result<()> {
     }
     cache.close().await;
     upstream_threads.stop(UPSTREAM_GRACE).await;
+    drop(keeping);
     tracing::info!("stopped");
     Ok(())
 }
@@ -114,6 +133,7 @@ fn server_settings(config: &Config, descriptors: u64) -> server::Settings {
         },
         allow_hosts: config.allow_hosts.clone(),
         users: config.users.clone(),
+        groups: config.groups.clone(),
         tokens: config.tokens.clone(),
         keyring: Keyring::open(&config.folders.state),
         routes: protocol::Routes::new(

@@ -77,7 +77,8 @@ pub(super) struct Registry {
     /// Milliseconds since `begun`, as of the last tick.
     now_ms: AtomicU64,
     next_id: AtomicU64,
-    stopping: AtomicBool,
+    /// The last order that all were told: newcomers are under it, too.
+    told: AtomicU8,
     /// Leaf mutex.
     open: Mutex<HashMap<u64, Arc<Activity>>>,
     /// Told of each connection that ends.
@@ -177,6 +178,11 @@ impl Activity {
         }
     }
 
+    /// Whether a request has begun to come whose head is not whole yet: it is owed an answer.
+    pub(super) fn in_head(&self) -> bool {
+        self.in_head.load(Ordering::Relaxed)
+    }
+
     /// Whether the daemon is stopping: answers then end their connection.
     pub(super) fn stopping(&self) -> bool {
         self.order.load(Ordering::Relaxed) != Order::Run as u8
@@ -229,7 +235,7 @@ impl Registry {
             begun: Instant::now(),
             now_ms: AtomicU64::new(0),
             next_id: AtomicU64::new(0),
-            stopping: AtomicBool::new(false),
+            told: AtomicU8::new(Order::Run as u8),
             open: Mutex::default(),
             ended: Notify::new(),
         })
@@ -260,7 +266,6 @@ impl Registry {
             open.remove(&(u64::MAX - idlest.1))?.tell(Order::Cut);
         }
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let order = if self.stopping.load(Ordering::Acquire) { Order::Finish } else { Order::Run };
         let activity = Arc::new(Activity {
             id,
             registry: Arc::clone(self),
@@ -270,7 +275,7 @@ impl Registry {
             multiplexed: AtomicBool::new(false),
             blocked: AtomicBool::new(false),
             since_ms: AtomicU64::new(self.now_ms.load(Ordering::Relaxed)),
-            order: AtomicU8::new(order as u8),
+            order: AtomicU8::new(self.told.load(Ordering::Acquire)),
             waker: AtomicWaker::new(),
         });
         open.insert(id, Arc::clone(&activity));
@@ -307,8 +312,10 @@ impl Registry {
 
     /// Tells all connections, present and future.
     pub(super) fn tell_all(&self, order: Order) {
-        self.stopping.store(true, Ordering::Release);
-        for activity in self.open.lock().values() {
+        // Under the lock, as newcomers read it: none is missed.
+        let open = self.open.lock();
+        self.told.fetch_max(order as u8, Ordering::AcqRel);
+        for activity in open.values() {
             activity.tell(order);
         }
     }
@@ -335,7 +342,7 @@ impl Drop for Admitted {
         let registry = &self.0.registry;
         registry.open.lock().remove(&self.0.id);
         registry.ended.notify_one();
-        if registry.stopping.load(Ordering::Acquire) {
+        if registry.told.load(Ordering::Acquire) != Order::Run as u8 {
             registry.ended.notify_waiters();
         }
     }

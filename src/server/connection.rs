@@ -87,7 +87,7 @@ pub(super) async fn serve(
         Socket::Unix(_) => None,
     };
     // Who comes by the network has no uid here: each request is asked for its token.
-    let caller = if gate == Gate::Tokens { Caller::Admitted } else { door.caller(&socket) };
+    let caller = if gate == Gate::Tokens { Caller::Admitted } else { door.caller(&socket, gate).await };
     if let Caller::Stranger(words) = &caller {
         tracing::info!("refused a connection: {words}");
         activity.read(); // who isn't let in has no right to idle here: the clock of a head runs at once
@@ -147,6 +147,14 @@ impl<C: Graceful<Output = hyper::Result<()>>> Future for Obedient<C> {
             return Poll::Ready(Ok(()));
         }
         if order >= this.finish_at && !this.finishing {
+            // What is here already is read first, and a request of which a byte was read is owed its answer: hyper
+            // would drop half a head with the connection. Its answer closes the connection, or the grace ends.
+            if let Poll::Ready(ended) = this.connection.as_mut().poll(cx) {
+                return Poll::Ready(ended);
+            }
+            if this.activity.in_head() {
+                return Poll::Pending;
+            }
             this.finishing = true;
             this.connection.as_mut().graceful();
         }

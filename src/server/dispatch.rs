@@ -194,8 +194,8 @@ impl Door {
         self.tokens.admits(authorization, &self.keyring)
     }
 
-    pub(super) fn caller(&self, socket: &Socket) -> Caller {
-        self.access.caller(socket)
+    pub(super) async fn caller(&self, socket: &Socket, gate: Gate) -> Caller {
+        self.access.caller(socket, gate).await
     }
 }
 

@@ -1,20 +1,24 @@
 //! Who is calling: the uid behind a connection, looked up once when it is accepted.
 //!
 //! Loopback is shared by every user of a machine, so a port there needs the same door that a unix socket's mode is.
-//! Let in are the daemon's own uid, root, and whom `access.users` names. A caller that can't be told is refused: a
-//! connection that is already gone reads as uid 0 in the kernel's tables, which must not open the door.
+//! Let in are the daemon's own uid, root, and whom `access.users` names, by itself or by a group; by the admin socket
+//! the first two only. A caller that can't be told is refused: a connection that is already gone reads as uid 0 in the
+//! kernel's tables, which must not open the door.
 //!
 //! Linux only for TCP; elsewhere loopback is all that is checked.
 
 use std::net::SocketAddr;
 
+use super::accounts::Members;
+use super::listen::Gate;
 use super::wire::Socket;
 
 /// Whom the door lets in.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Access {
     own_uid: u32,
     users: Vec<u32>,
+    members: Members,
 }
 
 /// The answer about one connection.
@@ -29,8 +33,8 @@ pub(super) enum Caller {
 // === impl Access ===
 
 impl Access {
-    pub(super) fn new(users: Vec<u32>) -> Self {
-        Self { own_uid: rustix::process::geteuid().as_raw(), users }
+    pub(super) fn new(users: Vec<u32>, groups: Vec<u32>) -> Self {
+        Self { own_uid: rustix::process::geteuid().as_raw(), users, members: Members::of(groups) }
     }
 
     /// The daemon's own.
@@ -39,20 +43,30 @@ impl Access {
     }
 
     /// Looks up who holds the other end.
-    pub(super) fn caller(&self, socket: &Socket) -> Caller {
+    pub(super) async fn caller(&self, socket: &Socket, gate: Gate) -> Caller {
         match uid_of(socket) {
-            Ok(Some(uid)) => self.judge(uid),
+            Ok(Some(uid)) => self.judge(uid, gate).await,
             Ok(None) => Caller::Admitted,
             Err(words) => Caller::Stranger(format!("the caller can't be told: {words}")),
         }
     }
 
-    fn judge(&self, uid: u32) -> Caller {
-        if uid == 0 || uid == self.own_uid || self.users.contains(&uid) {
+    async fn judge(&self, uid: u32, gate: Gate) -> Caller {
+        if uid == 0 || uid == self.own_uid {
+            return Caller::Admitted;
+        }
+        if gate == Gate::Admin {
+            return Caller::Stranger(format!(
+                "the admin socket answers root and uid {} only; uid {uid} has /-/stats on the other listeners",
+                self.own_uid
+            ));
+        }
+        if self.users.contains(&uid) || self.members.has(uid).await {
             return Caller::Admitted;
         }
         Caller::Stranger(format!(
-            "this larder belongs to uid {}; uid {uid} may use it once `access.users` in its configuration names it",
+            "this larder belongs to uid {}; uid {uid} may use it once `access.users` in its configuration names it or \
+             a group of it",
             self.own_uid
         ))
     }
@@ -62,9 +76,10 @@ impl Access {
 #[cfg(target_os = "linux")]
 fn uid_of(socket: &Socket) -> Result<Option<u32>, String> {
     match socket {
-        Socket::Unix(stream) => rustix::net::sockopt::socket_peercred(stream)
-            .map(|credentials| Some(credentials.uid.as_raw()))
-            .map_err(|error| error.to_string()),
+        // Not by `rustix`, which takes a caller of another process name space, who has no id here, for a failure.
+        Socket::Unix(stream) => {
+            stream.peer_cred().map(|peer| Some(peer.uid())).map_err(|error| error.to_string())
+        }
         Socket::Tcp(_, local, peer) => diag::owner(*peer, *local)
             .or_else(|_unsupported| table::owner(*peer, *local))
             .map_err(|error| error.to_string())?
@@ -265,6 +280,7 @@ pub fn user_name(uid: u32) -> String {
 mod tests {
     use std::net::{TcpListener, TcpStream};
 
+    use super::super::accounts::{group_id, user_id};
     use super::*;
 
     fn pair(address: &str) -> Option<(TcpStream, TcpStream)> {
@@ -288,14 +304,25 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_stranger_is_told_whose_larder_it_is_and_what_would_help() {
-        let access = Access { own_uid: 1000, users: vec![1001] };
+    #[tokio::test]
+    async fn a_stranger_is_told_whose_larder_it_is_and_what_would_help() {
+        let access = Access { own_uid: 1000, users: vec![1001], members: Members::of(Vec::new()) };
         for uid in [0, 1000, 1001] {
-            assert_eq!(access.judge(uid), Caller::Admitted, "{uid}");
+            assert_eq!(access.judge(uid, Gate::Users).await, Caller::Admitted, "{uid}");
         }
-        let Caller::Stranger(words) = access.judge(1002) else { panic!("let in") };
+        let Caller::Stranger(words) = access.judge(1002, Gate::Users).await else { panic!("let in") };
         assert!(words.contains("uid 1000") && words.contains("uid 1002") && words.contains("access.users"));
+        assert_eq!(access.judge(1000, Gate::Admin).await, Caller::Admitted);
+        let Caller::Stranger(words) = access.judge(1001, Gate::Admin).await else { panic!("let in") };
+        assert!(words.contains("root and uid 1000 only"), "{words}");
+    }
+
+    #[tokio::test]
+    async fn members_of_a_named_group_are_let_in() {
+        let [uid, group] = [user_id("daemon"), group_id("daemon")].map(|id| id.expect("every system has it"));
+        let access = Access { own_uid: 1000, users: Vec::new(), members: Members::of(vec![group]) };
+        assert_eq!(access.judge(uid, Gate::Users).await, Caller::Admitted);
+        assert!(matches!(access.judge(1002, Gate::Users).await, Caller::Stranger(_)));
     }
 
     #[test]

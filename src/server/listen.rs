@@ -1,4 +1,4 @@
-//! Listening sockets: TCP and unix, bound here or inherited.
+//! Listening sockets: TCP and unix, bound here or inherited ([`super::handed`]).
 //!
 //! Off loopback every request needs a token: else it would be a cache that the whole network may poison. Whether such
 //! an address may be listened on at all is the configuration's to decide, inherited or not. A stale unix socket file is
@@ -11,11 +11,12 @@ use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use futures_util::FutureExt as _;
 use tokio::net::{TcpListener, TcpSocket, UnixListener};
 
 use super::frontends::Protocol;
-use super::identity;
 use super::wire::Socket;
+use super::{handed, identity};
 use crate::error::{Error, Kind, Result};
 
 /// The kernel's queue of connections that are not accepted yet: a build's burst fits.
@@ -49,10 +50,18 @@ pub(super) struct Listener {
     pub(super) admin: bool,
     pub(super) only: Option<Protocol>,
     accept: Accept,
-    /// A service manager handed it over.
-    pub(super) adopted: bool,
-    /// We made the socket file, and remove it.
-    owned: bool,
+    lives: Lives,
+}
+
+/// When a socket ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lives {
+    /// With this process.
+    Here,
+    /// With this process, and so does its file, which we made.
+    HereWithFile,
+    /// When the service manager says so.
+    Elsewhere,
 }
 
 /// Who comes in by a listener.
@@ -67,7 +76,7 @@ pub(super) enum Gate {
 }
 
 #[derive(Debug)]
-enum Accept {
+pub(super) enum Accept {
     Tcp(TcpListener),
     Unix(UnixListener),
 }
@@ -76,7 +85,11 @@ enum Accept {
 #[derive(Debug)]
 pub struct Bound {
     pub(super) listeners: Vec<Listener>,
+    remarks: Vec<String>,
 }
+
+/// A unix socket's path has room for so many bytes: 104 with the zero at its end on macOS, 108 on Linux.
+const PATH_BYTES_MAX: usize = 103;
 
 // === impl Endpoint ===
 
@@ -87,7 +100,7 @@ impl FromStr for Endpoint {
         if let Some(path) = text.strip_prefix("unix:") {
             return match path {
                 "" => Err("`unix:` needs a path, as in unix:/run/larder.sock".into()),
-                path => Ok(Self::Unix(PathBuf::from(path))),
+                path => check_path(Path::new(path)).map(|()| Self::Unix(PathBuf::from(path))),
             };
         }
         let address: SocketAddr = text.parse().map_err(|_| {
@@ -131,19 +144,41 @@ impl fmt::Display for Endpoint {
 
 impl Bound {
     /// Adopts the sockets that a service manager handed over, and binds the others that are wanted and `admin`; the
-    /// `defaults` only where none was handed over.
+    /// `defaults` only where none but `admin` was handed over. `names` is what the manager calls the sockets
+    /// (`LISTEN_FDNAMES`): the one called `admin` is that, wherever it lies.
     ///
     /// # Errors
     /// `Unavailable` with the words for the person who started the daemon.
-    pub fn bind(wanted: &[Wanted], defaults: &[Wanted], admin: &Path) -> Result<Self> {
-        let mut listeners = inherited()?;
-        let defaults = if listeners.is_empty() { defaults } else { &[] };
+    pub fn bind(wanted: &[Wanted], defaults: &[Wanted], admin: &Path, names: Option<&str>) -> Result<Self> {
+        Self::complete(handed::take(names)?, wanted, defaults, admin)
+    }
+
+    fn complete(
+        mut listeners: Vec<Listener>,
+        wanted: &[Wanted],
+        defaults: &[Wanted],
+        admin: &Path,
+    ) -> Result<Self> {
+        let mut remarks = Vec::new();
         let is_taken = |default: &Wanted| wanted.iter().any(|other| other.endpoint.covers(&default.endpoint));
-        let defaults = defaults.iter().filter(|default| !is_taken(default));
         let admin = Endpoint::Unix(admin.to_path_buf());
+        let is_named_admin = listeners.iter().any(|listener| listener.admin);
         for listener in &mut listeners {
-            listener.admin = listener.endpoint == admin;
+            listener.admin |= !is_named_admin && listener.endpoint == admin;
             let endpoint = &listener.endpoint;
+            if listener.admin && *endpoint != admin {
+                remarks.push(format!(
+                    "the admin socket that was handed over is {endpoint}: the commands find it with --socket; it \
+                     would be found without at {admin}"
+                ));
+            }
+            let is_wanted = wanted.iter().any(|wanted| wanted.endpoint == *endpoint);
+            if !wanted.is_empty() && !is_wanted && !listener.admin && endpoint.is_private() {
+                remarks.push(format!(
+                    "{endpoint} was handed over by the service manager and is served, though the configuration \
+                     doesn't name it: leave it out of the socket unit, or name it in `listen`"
+                ));
+            }
             if !endpoint.is_private() && !wanted.iter().any(|wanted| wanted.endpoint == *endpoint) {
                 let words = format!(
                     "adopt an inherited socket: {endpoint} is not loopback; name it in `[[listeners]]` if it is meant"
@@ -151,6 +186,17 @@ impl Bound {
                 return Err(Error::new(Kind::Denied, words));
             }
         }
+        let is_activated = listeners.iter().any(|listener| !listener.admin);
+        for wanted in wanted.iter().filter(|_| is_activated) {
+            if !listeners.iter().any(|listener| listener.endpoint == wanted.endpoint) {
+                remarks.push(format!(
+                    "{} is not among the sockets that the service manager holds, so that a restart refuses \
+                     connections there: add ListenStream= for it to the socket unit",
+                    wanted.endpoint
+                ));
+            }
+        }
+        let defaults = defaults.iter().filter(|default| !is_activated && !is_taken(default));
         for wanted in wanted.iter().chain(defaults) {
             if let Some(adopted) = listeners.iter_mut().find(|one| one.endpoint == wanted.endpoint) {
                 adopted.only = wanted.only;
@@ -165,7 +211,7 @@ impl Bound {
                 Err(error) => return Err(error),
             }
         }
-        match listeners.iter_mut().find(|listener| listener.endpoint == admin) {
+        match listeners.iter_mut().find(|listener| listener.admin || listener.endpoint == admin) {
             Some(listener) => listener.admin = true,
             None => {
                 let mut listener = Listener::bind(&admin)?;
@@ -173,7 +219,12 @@ impl Bound {
                 listeners.push(listener);
             }
         }
-        Ok(Self { listeners })
+        Ok(Self { listeners, remarks })
+    }
+
+    /// What the person who wrote the units and the configuration should know: where the two differ.
+    pub fn remarks(&self) -> &[String] {
+        &self.remarks
     }
 
     /// Where is listened, as bound: port 0 has become a real one.
@@ -182,44 +233,24 @@ impl Bound {
     }
 }
 
-/// Sockets handed over by `LISTEN_FDS`.
-fn inherited() -> Result<Vec<Listener>> {
-    let mut handed = listenfd::ListenFd::from_env();
-    (0..handed.len()).map(|index| adopt(&mut handed, index)).collect()
-}
-
-fn adopt(handed: &mut listenfd::ListenFd, index: usize) -> Result<Listener> {
-    let refuse = |error: io::Error| {
-        let words = format!("adopt inherited socket {index}: it is neither a TCP nor a unix stream listener");
-        Error::new(Kind::Unavailable, words).because(error)
-    };
-    if let Ok(Some(listener)) = handed.take_tcp_listener(index) {
-        listener.set_nonblocking(true).map_err(refuse)?;
-        let address = listener.local_addr().map_err(refuse)?;
-        let endpoint: Endpoint = address
-            .to_string()
-            .parse()
-            .map_err(|words| Error::new(Kind::Denied, format!("adopt inherited socket {index}: {words}")))?;
-        let accept = Accept::Tcp(TcpListener::from_std(listener).map_err(refuse)?);
-        return Ok(Listener { endpoint, admin: false, only: None, accept, adopted: true, owned: false });
-    }
-    let listener = handed.take_unix_listener(index).map_err(refuse)?.expect("not taken before");
-    listener.set_nonblocking(true).map_err(refuse)?;
-    let address = listener.local_addr().map_err(refuse)?;
-    let path = address.as_pathname().map_or_else(|| PathBuf::from("(unnamed)"), Path::to_path_buf);
-    let accept = Accept::Unix(UnixListener::from_std(listener).map_err(refuse)?);
-    let endpoint = Endpoint::Unix(path);
-    Ok(Listener { endpoint, admin: false, only: None, accept, adopted: true, owned: false })
-}
-
 // === impl Listener ===
 
 impl Listener {
+    /// One that outlives us.
+    pub(super) fn adopted(endpoint: Endpoint, admin: bool, accept: Accept) -> Self {
+        Self { endpoint, admin, only: None, accept, lives: Lives::Elsewhere }
+    }
+
     fn bind(endpoint: &Endpoint) -> Result<Self> {
         match endpoint {
             Endpoint::Tcp(address) => bind_tcp(*address),
             Endpoint::Unix(path) => bind_unix(path),
         }
+    }
+
+    /// A service manager handed it over.
+    pub(super) fn is_adopted(&self) -> bool {
+        self.lives == Lives::Elsewhere
     }
 
     /// Who comes in by it.
@@ -243,11 +274,20 @@ impl Listener {
             Accept::Unix(listener) => Ok(Socket::Unix(listener.accept().await?.0)),
         }
     }
+
+    /// Who has connected already, when nobody is waited for any more; `None` when the socket goes on without us, and
+    /// they wait in it.
+    pub(super) fn accept_last(&self) -> Option<io::Result<Socket>> {
+        if self.lives == Lives::Elsewhere {
+            return None;
+        }
+        self.accept().now_or_never()
+    }
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let (Endpoint::Unix(path), true) = (&self.endpoint, self.owned) {
+        if let (Endpoint::Unix(path), Lives::HereWithFile) = (&self.endpoint, self.lives) {
             // Gone already is as good.
             let _ = std::fs::remove_file(path);
         }
@@ -276,12 +316,27 @@ fn bind_tcp(address: SocketAddr) -> Result<Listener> {
         admin: false,
         only: None,
         accept: Accept::Tcp(listener),
-        adopted: false,
-        owned: false,
+        lives: Lives::Here,
     })
 }
 
+/// Whether a socket can have this path.
+///
+/// # Errors
+/// Words that name the path, its length and the remedy.
+pub(crate) fn check_path(path: &Path) -> Result<(), String> {
+    let bytes = path.as_os_str().len();
+    if bytes <= PATH_BYTES_MAX {
+        return Ok(());
+    }
+    Err(format!(
+        "unix:{} has a path of {bytes} bytes, and a unix socket's has {PATH_BYTES_MAX} at most; choose a shorter one",
+        path.display()
+    ))
+}
+
 fn bind_unix(path: &Path) -> Result<Listener> {
+    check_path(path).map_err(|words| Error::new(Kind::Invalid, format!("listen: {words}")))?;
     let failed = |error: io::Error| {
         Error::new(Kind::Unavailable, format!("listen on unix:{}", path.display())).because(error)
     };
@@ -302,8 +357,7 @@ fn bind_unix(path: &Path) -> Result<Listener> {
         admin: false,
         only: None,
         accept: Accept::Unix(listener),
-        adopted: false,
-        owned: true,
+        lives: Lives::HereWithFile,
     })
 }
 
@@ -351,7 +405,7 @@ mod tests {
         let wanted = |endpoint| Wanted { endpoint, optional: false, only: None };
         let own = [wanted(Endpoint::Unix(folder.path().join("own.sock")))];
         let default = [wanted("127.0.0.1:0".parse().expect("an endpoint"))];
-        let bound = Bound::bind(&own, &default, &folder.path().join("larder.sock")).expect("binds");
+        let bound = Bound::bind(&own, &default, &folder.path().join("larder.sock"), None).expect("binds");
         assert_eq!(bound.endpoints().count(), 3);
     }
 
@@ -379,11 +433,11 @@ mod tests {
         let endpoint = Endpoint::Tcp(taken.local_addr().expect("bound"));
         let wanted = |optional| [Wanted { endpoint: endpoint.clone(), optional, only: None }];
         let admin = folder.path().join("larder.sock");
-        let error = Bound::bind(&wanted(false), &[], &admin).expect_err("taken");
+        let error = Bound::bind(&wanted(false), &[], &admin, None).expect_err("taken");
         assert!(error.to_string().contains("--listen"), "{error}");
         #[cfg(target_os = "linux")]
         assert!(error.to_string().contains(&format!("pid {}", std::process::id())), "{error}");
-        let bound = Bound::bind(&wanted(true), &[], &admin).expect("a warning only");
+        let bound = Bound::bind(&wanted(true), &[], &admin, None).expect("a warning only");
         assert_eq!(bound.endpoints().count(), 1);
     }
 }

@@ -5,6 +5,7 @@
 //! that can be given within its grace. What a request means is left to the protocols.
 
 mod access;
+mod accounts;
 mod admin;
 mod authority;
 mod clocks;
@@ -13,6 +14,7 @@ mod dispatch;
 mod doors;
 mod frontends;
 mod guard;
+mod handed;
 mod identity;
 mod listen;
 mod notices;
@@ -29,10 +31,12 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use accounts::{group_id, user_id};
 pub use admin::VERSION_HEADER;
 pub use clocks::Limits;
 pub use frontends::{Named, Protocol};
 pub use identity::{listener_of, user_name};
+pub(crate) use listen::check_path;
 pub use listen::{Bound, Endpoint, Wanted};
 pub use notices::{Configuration, Notices, Warning};
 pub use tokens::Tokens;
@@ -57,6 +61,8 @@ pub struct Settings {
     pub allow_hosts: Vec<String>,
     /// `access.users`: uids let in besides root and the daemon's own.
     pub users: Vec<u32>,
+    /// `access.users`: groups whose members are let in as well.
+    pub groups: Vec<u32>,
     /// What lets in off loopback.
     pub tokens: Tokens,
     /// What was issued.
@@ -77,6 +83,8 @@ pub struct Server {
     settings: Settings,
     registry: Arc<Registry>,
     tasks: TaskTracker,
+    /// Those that accept: they end first.
+    acceptors: TaskTracker,
     accepting: CancellationToken,
     sweeping: CancellationToken,
 }
@@ -89,6 +97,7 @@ impl Default for Settings {
             limits: Limits::default(),
             allow_hosts: Vec::new(),
             users: Vec::new(),
+            groups: Vec::new(),
             tokens: Tokens::default(),
             keyring: Keyring::none(),
             routes: Routes::default(),
@@ -108,11 +117,12 @@ impl Server {
         let server = Self {
             registry: Arc::clone(&registry),
             tasks: TaskTracker::new(),
+            acceptors: TaskTracker::new(),
             accepting: CancellationToken::new(),
             sweeping: CancellationToken::new(),
             settings,
         };
-        let access = identity::Access::new(server.settings.users.clone());
+        let access = identity::Access::new(server.settings.users.clone(), server.settings.groups.clone());
         let places = Places::new(Owner(access.own_uid()), server.settings.routes.clone());
         let admin = Arc::new(Admin::new(
             context.cache.clone(),
@@ -132,7 +142,7 @@ impl Server {
             frontends: Arc::new(Frontends::new(context, places, &server.settings.keyring)),
         });
         for listener in bound.listeners {
-            server.tasks.spawn(accept(
+            server.acceptors.spawn(accept(
                 listener,
                 Arc::clone(&registry),
                 Arc::clone(&door),
@@ -151,28 +161,34 @@ impl Server {
 
     /// Stops in order: accepts no more; what runs is answered and told that its connection ends; idle HTTP/1
     /// connections stay readable for `linger`, so that a request already on its way is answered; what still runs
-    /// after `grace` is cut.
+    /// after `grace` is cut. A request of which a byte was read is never dropped before that.
     pub async fn stop(self) {
         self.accepting.cancel();
-        self.tasks.close();
+        self.acceptors.close();
         self.registry.tell_all(Order::Finish);
         let begun = tokio::time::Instant::now();
-        let ended = async |registry: &Registry, until| {
-            tokio::time::timeout_at(begun + until, registry.all_ended()).await.is_ok()
+        // Who was accepted in the last moment is among the connections once the acceptors have ended.
+        let all_ended = async || {
+            self.acceptors.wait().await;
+            self.registry.all_ended().await;
         };
-        if !ended(&self.registry, self.settings.linger).await {
+        let ended = async |until| tokio::time::timeout_at(begun + until, all_ended()).await.is_ok();
+        if !ended(self.settings.linger).await {
             self.registry.tell_all(Order::Close);
         }
-        if !ended(&self.registry, self.settings.grace).await {
+        if !ended(self.settings.grace).await {
             tracing::warn!("cut {} connections whose requests still ran", self.registry.count());
             self.registry.tell_all(Order::Cut);
         }
         self.sweeping.cancel();
+        self.acceptors.wait().await;
+        self.tasks.close();
         self.tasks.wait().await;
     }
 }
 
-/// Accepts on one socket until told to stop; then the socket is closed.
+/// Accepts on one socket until told to stop; then the socket is closed. Who has connected by then is served, unless the
+/// socket outlives this process: its next owner serves them.
 async fn accept(
     listener: Listener,
     registry: Arc<Registry>,
@@ -182,35 +198,30 @@ async fn accept(
 ) {
     /// Out of descriptors, or the like: trying again at once would only spin.
     const PAUSE: Duration = Duration::from_millis(50);
-    let accepting = async {
-        let mut quiet_until = Instant::now();
-        loop {
-            match listener.accept().await {
-                Ok(socket) => {
-                    let admitted = registry.admit().await;
-                    let serving = connection::serve(
-                        socket,
-                        admitted,
-                        listener.gate(),
-                        listener.only,
-                        Arc::clone(&door),
-                        tasks.clone(),
-                    );
-                    tasks.spawn(serving);
+    // Not to be cancelled: whoever was accepted would be dropped with it.
+    let admit = async |socket| {
+        let admitted = registry.admit().await;
+        let (gate, door) = (listener.gate(), Arc::clone(&door));
+        tasks.spawn(connection::serve(socket, admitted, gate, listener.only, door, tasks.clone()));
+    };
+    let mut quiet_until = Instant::now();
+    while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
+        match accepted {
+            Ok(socket) => admit(socket).await,
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => {
+                if Instant::now() >= quiet_until {
+                    tracing::warn!("accept on {}: {error}", listener.endpoint);
+                    quiet_until = Instant::now() + Duration::from_secs(60);
                 }
-                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                Err(error) => {
-                    if Instant::now() >= quiet_until {
-                        tracing::warn!("accept on {}: {error}", listener.endpoint);
-                        quiet_until = Instant::now() + Duration::from_secs(60);
-                    }
-                    registry.close_longest_idle();
-                    tokio::time::sleep(PAUSE).await;
-                }
+                registry.close_longest_idle();
+                tokio::time::sleep(PAUSE).await;
             }
         }
-    };
-    stop.run_until_cancelled(accepting).await;
+    }
+    while let Some(Ok(socket)) = listener.accept_last() {
+        admit(socket).await;
+    }
 }
 
 /// Says so when look-ups don't wait any more.

@@ -8,7 +8,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
@@ -66,17 +66,20 @@ impl Wire {
     fn poll_version(&mut self, cx: &mut Context<'_>) -> Poll<Option<Version>> {
         self.activity.listen(cx.waker());
         loop {
-            if self.activity.order() >= Order::Close {
-                return Poll::Ready(None);
-            }
             let mut bytes = [0; FIRST_READ_BYTES];
             let mut buffer = ReadBuf::new(&mut bytes);
-            match ready!(self.poll_socket(cx, &mut buffer)) {
-                Ok(()) if !buffer.filled().is_empty() => {
+            match self.poll_socket(cx, &mut buffer) {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
                     self.activity.read();
                     self.ahead.extend_from_slice(buffer.filled());
                 }
-                Ok(()) | Err(_) => return Poll::Ready(None),
+                Poll::Ready(_) => return Poll::Ready(None),
+                Poll::Pending => {
+                    // Asked after the read: who has sent something is answered.
+                    let order = self.activity.order();
+                    let ended = order == Order::Cut || (order == Order::Close && self.ahead.is_empty());
+                    return if ended { Poll::Ready(None) } else { Poll::Pending };
+                }
             }
             let told = self.ahead.len().min(PREFACE.len());
             if self.ahead[..told] != PREFACE[..told] {

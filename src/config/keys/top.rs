@@ -18,6 +18,7 @@ pub(in crate::config) struct Wishes {
     pub(in crate::config) upstream: String,
     pub(in crate::config) allow_hosts: Vec<String>,
     pub(in crate::config) users: Vec<u32>,
+    pub(in crate::config) groups: Vec<u32>,
     pub(in crate::config) tokens: Option<PathBuf>,
     pub(in crate::config) durability: Durability,
     pub(in crate::config) log_format: Format,
@@ -74,9 +75,10 @@ pub(in crate::config) const TOP: &[Key<Wishes>] = &[
         "access.users",
         Users,
         Is("[]"),
-        "Users of this machine, names or ids, who are let in besides the daemon's own and root. They can read and \
-         replace every entry.",
-        |to, value| users(value).map(|list| to.users = list),
+        "Users of this machine, names or ids, who are let in besides the daemon's own and root; `@builders` is the \
+         members of a group, `@1002` those of the one with this id. They can read and replace every entry, and don't \
+         get at the admin socket. The machine's daemon (`--system`) starts only with somebody named here.",
+        |to, value| users(value).map(|(users, groups)| (to.users, to.groups) = (users, groups)),
     ),
     key(
         "access.tokens",

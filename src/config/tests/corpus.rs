@@ -58,8 +58,8 @@ const CORPUS: &[(&str, &[&str])] = &[
     (
         "access.users = [\"nobody-of-that-name\"]",
         &[
-            "larder.toml:1:16: `access.users`: `nobody-of-that-name` is not a user of /etc/passwd; give the number that \
-           `id -u` prints",
+            "larder.toml:1:16: `access.users`: `nobody-of-that-name` is not a user of this machine; give the number that \
+           `id -u` prints, or @ and a group",
         ],
     ),
     (

@@ -108,7 +108,7 @@ impl ListenerStatus {
                 Gate::Admin => "admin",
                 Gate::Tokens => "tokens",
             },
-            adopted: listener.adopted,
+            adopted: listener.is_adopted(),
         }
     }
 }

@@ -79,7 +79,7 @@ impl House {
         let socket = folder.path().join("larder.sock");
         let wanted =
             Wanted { endpoint: "127.0.0.1:0".parse().expect("an endpoint"), optional: false, only: None };
-        let bound = Bound::bind(&[wanted], &[], &socket).expect("binds");
+        let bound = Bound::bind(&[wanted], &[], &socket, None).expect("binds");
         let tcp = bound.endpoints().find_map(|endpoint| match endpoint {
             Endpoint::Tcp(address) => Some(*address),
             Endpoint::Unix(_) => None,

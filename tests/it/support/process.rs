@@ -31,6 +31,11 @@ impl Process {
         Self { child, log: log.into() }
     }
 
+    /// A child that was started elsewhere, and says what it says into `log`.
+    pub(crate) fn of(child: Child, log: PathBuf) -> Self {
+        Self { child, log }
+    }
+
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }

@@ -18,7 +18,7 @@ use super::{PATIENCE, free_addr, until, write_secret};
 #[derive(Debug, Clone)]
 pub(crate) struct Setup {
     home: Arc<TempDir>,
-    pub(super) addr: SocketAddr,
+    pub(crate) addr: SocketAddr,
     /// A listener at whose root is the S3 door.
     pub(super) s3: Option<SocketAddr>,
     config: String,
@@ -126,6 +126,11 @@ impl Setup {
     /// `--dir`: cache and state lie below it.
     pub(crate) fn dir(&self) -> PathBuf {
         self.home.path().join("dir")
+    }
+
+    /// A name in its folder that outlives its processes.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
     }
 
     /// A second TCP-less way in.
