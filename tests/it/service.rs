@@ -211,7 +211,8 @@ fn a_restart_keeps_nobody_waiting_longer_than_its_grace() {
         .expect("taken");
     until("the upload has begun", PATIENCE, || {
         let stats = Request::get("/-/stats").send(&Addr::Tcp(setup.addr)).expect("an answer");
-        stats.text().contains("\"connections\"") && manager.status_of("/blob/ns/none") == Some(404)
+        let stats: serde_json::Value = serde_json::from_slice(&stats.body).expect("stats are JSON");
+        stats["connections"].as_u64().is_some_and(|count| count >= 2)
     });
     process.terminate();
     manager.until_heard("it stops", |line| line == "STOPPING=1");
