@@ -268,6 +268,27 @@ mod tests {
         );
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_that_takes_long_asks_for_more_time_until_it_ends() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("notify");
+        let ear = Ear::at(&SocketAddr::from_pathname(&path).expect("short"));
+        let service = service(path);
+        let stopping = service.stopping();
+        assert_eq!(ear.hears(), "STOPPING=1\nSTATUS=stopping: what runs is answered\n");
+        for _ in 0..2 {
+            // One tick more than the period: the paused clock goes on once everybody waits.
+            timeout(EXTEND_EVERY + EXTEND_EVERY / 10, std::future::pending::<()>())
+                .await
+                .expect_err("a while");
+            assert_eq!(ear.hears(), "EXTEND_TIMEOUT_USEC=30000000\n");
+        }
+        drop(stopping);
+        service.say("serving");
+        service.ready();
+        assert_eq!(ear.hears(), "READY=1\n", "no status of one that serves, and no more time");
+    }
+
     #[cfg(target_os = "linux")]
     #[test]
     fn it_is_told_by_an_abstract_name() {
