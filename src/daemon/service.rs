@@ -217,6 +217,7 @@ fn words(status: Option<&CacheStatus>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Config, Environment, Flags};
 
     /// What a manager is told.
     struct Ear(UnixDatagram);
@@ -229,9 +230,13 @@ mod tests {
         }
 
         fn hears(&self) -> String {
+            self.next().expect("something is said")
+        }
+
+        fn next(&self) -> Option<String> {
             let mut bytes = [0; 1024];
-            let count = self.0.recv(&mut bytes).expect("something is said");
-            String::from_utf8_lossy(&bytes[..count]).into_owned()
+            let count = self.0.recv(&mut bytes).ok()?;
+            Some(String::from_utf8_lossy(&bytes[..count]).into_owned())
         }
     }
 
@@ -263,6 +268,27 @@ mod tests {
         );
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_that_takes_long_asks_for_more_time_until_it_ends() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("notify");
+        let ear = Ear::at(&SocketAddr::from_pathname(&path).expect("short"));
+        let service = service(path);
+        let stopping = service.stopping();
+        assert_eq!(ear.hears(), "STOPPING=1\nSTATUS=stopping: what runs is answered\n");
+        for _ in 0..2 {
+            // One tick more than the period: the paused clock goes on once everybody waits.
+            timeout(EXTEND_EVERY + EXTEND_EVERY / 10, std::future::pending::<()>())
+                .await
+                .expect_err("a while");
+            assert_eq!(ear.hears(), "EXTEND_TIMEOUT_USEC=30000000\n");
+        }
+        drop(stopping);
+        service.say("serving");
+        service.ready();
+        assert_eq!(ear.hears(), "READY=1\n", "no status of one that serves, and no more time");
+    }
+
     #[cfg(target_os = "linux")]
     #[test]
     fn it_is_told_by_an_abstract_name() {
@@ -280,5 +306,64 @@ mod tests {
         }
         service("x".repeat(300)).ready();
         Service::of(&Manager::default()).ready();
+    }
+
+    /// A runtime whose disk pool has one thread, and a cache on it.
+    fn with_one_disk_thread<F: Future>(test: impl FnOnce(Cache) -> F) -> F::Output {
+        let folder = tempfile::tempdir().expect("a folder");
+        for name in ["cache", "state"] {
+            std::fs::create_dir(folder.path().join(name)).expect("made");
+        }
+        let flags = Flags { dir: Some(folder.path().into()), ..Flags::default() };
+        let config = Config::load(&flags, &Environment::default()).expect("right");
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        let runtime =
+            runtime.worker_threads(2).max_blocking_threads(1).enable_all().build().expect("threads");
+        runtime.block_on(async {
+            let (cache, _upstream) = super::super::parts::open(&config).expect("opens");
+            cache.ready().await.expect("replays");
+            let result = test(cache.clone()).await;
+            cache.close().await;
+            result
+        })
+    }
+
+    #[test]
+    fn the_watchdog_is_not_fed_while_the_disks_threads_hang() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("notify");
+        let ear = Arc::new(Ear::at(&SocketAddr::from_pathname(&path).expect("short")));
+        let watchdog = Some(Duration::from_millis(100));
+        let service =
+            Service::of(&Manager { notify_socket: Some(path.into()), watchdog, ..Manager::default() });
+        with_one_disk_thread(async |cache| {
+            // A thread of its own to hear by: the pool's only one is what hangs.
+            let (heard, mut hears) = tokio::sync::mpsc::unbounded_channel();
+            let ear = Arc::clone(&ear);
+            std::thread::spawn(move || while ear.next().is_some_and(|words| heard.send(words).is_ok()) {});
+            let _keeping =
+                tokio_util::task::AbortOnDropHandle::new(tokio::spawn(service.clone().keep(cache.clone())));
+            let mut until = async |line: &str| {
+                let mut before = Vec::new();
+                loop {
+                    let next = hears.recv().await.expect("the ear lives");
+                    if next.contains(line) {
+                        return before;
+                    }
+                    before.push(next);
+                }
+            };
+            until("STATUS=serving; 0 queued\n").await;
+            until("WATCHDOG=1").await;
+            let (release, hangs) = std::sync::mpsc::channel::<()>();
+            let hanging = tokio::task::spawn_blocking(move || hangs.recv());
+            until("STATUS=serving; the disk's threads are all busy").await;
+            let began = Instant::now();
+            drop(release);
+            let before = until("WATCHDOG=1").await;
+            assert!(before.is_empty(), "nothing was said while it hung: {before:?} ({:?})", began.elapsed());
+            assert!(hanging.await.expect("no panic").is_err(), "it was let go, not sent anything");
+            until("STATUS=serving; 0 queued\n").await;
+        });
     }
 }

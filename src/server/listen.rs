@@ -173,7 +173,7 @@ impl Bound {
                 ));
             }
             let is_wanted = wanted.iter().any(|wanted| wanted.endpoint == *endpoint);
-            if !wanted.is_empty() && !is_wanted && !listener.admin && endpoint.is_private() {
+            if defaults.is_empty() && !is_wanted && !listener.admin && endpoint.is_private() {
                 remarks.push(format!(
                     "{endpoint} was handed over by the service manager and is served, though the configuration \
                      doesn't name it: leave it out of the socket unit, or name it in `listen`"
@@ -303,8 +303,7 @@ fn bind_tcp(address: SocketAddr) -> Result<Listener> {
     };
     let listener = bind().map_err(|error| {
         let words = if error.kind() == io::ErrorKind::AddrInUse {
-            let holder = identity::listener_of(address).unwrap_or_else(|| "another process".into());
-            format!("listen on {address}: it is taken by {holder}; end that or choose another with --listen")
+            taken(address, identity::listener_of(address).as_deref())
         } else {
             format!("listen on {address}")
         };
@@ -318,6 +317,17 @@ fn bind_tcp(address: SocketAddr) -> Result<Listener> {
         accept: Accept::Tcp(listener),
         lives: Lives::Here,
     })
+}
+
+fn taken(address: SocketAddr, holder: Option<&str>) -> String {
+    let holder = holder.unwrap_or("another process");
+    if holder.ends_with("(systemd)") {
+        return format!(
+            "listen on {address}: systemd holds it for a socket unit; start the service of that (`systemctl --user start \
+             larder`, for the machine `systemctl start larder`), stop the unit, or choose another with --listen"
+        );
+    }
+    format!("listen on {address}: it is taken by {holder}; end that or choose another with --listen")
 }
 
 /// Whether a socket can have this path.
@@ -397,6 +407,55 @@ mod tests {
         ] {
             assert_eq!(loopback.clone().map(|one| endpoint(text).covers(&one)), covered, "{text}");
         }
+    }
+
+    #[test]
+    fn a_port_that_systemd_holds_for_us_is_not_to_be_freed_by_ending_systemd() {
+        let address = "127.0.0.1:5273".parse().expect("an address");
+        let words = taken(address, Some("pid 1 (systemd)"));
+        assert!(words.contains("start larder") && !words.contains("end that"), "{words}");
+        assert!(taken(address, Some("pid 7 (nginx)")).contains("pid 7 (nginx); end that"));
+        assert!(taken(address, None).contains("another process"));
+    }
+
+    #[test]
+    fn what_was_handed_over_and_what_is_wanted_are_compared() {
+        let runtime = tokio::runtime::Runtime::new().expect("threads");
+        let _here = runtime.enter();
+        let folder = tempfile::tempdir().expect("a folder");
+        let admin = folder.path().join("larder.sock");
+        let handed = || {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("binds");
+            listener.set_nonblocking(true).expect("ours");
+            let endpoint = Endpoint::Tcp(listener.local_addr().expect("bound"));
+            let accept = Accept::Tcp(TcpListener::from_std(listener).expect("a socket"));
+            (endpoint.clone(), Listener::adopted(endpoint, false, accept))
+        };
+        let wanted = |endpoint| Wanted { endpoint, optional: false, only: None };
+        let default = [wanted("127.0.0.1:0".parse().expect("an endpoint"))];
+
+        let (_, listener) = handed();
+        let bound = Bound::complete(vec![listener], &[], &default, &admin).expect("binds");
+        assert_eq!((bound.endpoints().count(), bound.remarks().len()), (2, 0), "no default beside it");
+        drop(bound);
+
+        let (endpoint, listener) = handed();
+        let bound = Bound::complete(vec![listener], &[wanted(endpoint)], &[], &admin).expect("binds");
+        assert_eq!((bound.endpoints().count(), bound.remarks().len()), (2, 0), "what is wanted is there");
+        drop(bound);
+
+        let (endpoint, listener) = handed();
+        let other = [wanted("127.0.0.1:0".parse().expect("an endpoint"))];
+        let bound = Bound::complete(vec![listener], &other, &[], &admin).expect("binds");
+        let remarks = bound.remarks();
+        assert_eq!((bound.endpoints().count(), remarks.len()), (3, 2), "{remarks:?}");
+        assert!(remarks[0].contains(&format!("{endpoint} was handed over")), "{remarks:?}");
+        assert!(remarks[1].contains("add ListenStream="), "{remarks:?}");
+        // Of those that come on top of the defaults, that they are not held is all that is to be said.
+        drop(bound);
+        let (_, listener) = handed();
+        let bound = Bound::complete(vec![listener], &other, &default, &admin).expect("binds");
+        assert_eq!(bound.remarks().len(), 1, "{:?}", bound.remarks());
     }
 
     #[tokio::test]

@@ -202,16 +202,23 @@ fn systemds_own_activation_starts_it_at_the_first_request() {
 /// Who hangs is cut at the end of the grace of 5 s, and who has connected meanwhile is answered within 200 ms more.
 #[test]
 fn a_restart_keeps_nobody_waiting_longer_than_its_grace() {
-    let setup = Setup::new();
+    // An upload hangs in an upstream that takes connections and says nothing: it is begun again after the restart.
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let setup = Setup::new().upstream(weed::url(silent.local_addr().expect("bound"), ""));
+    let setup = setup.keys(&weed::Keys::new("one"));
     let manager = Manager::installed(&setup);
     let process = manager.start();
+    let put = Request::put("/blob/ns/queued", "y").send(&Addr::Tcp(setup.addr)).map(|answer| answer.status());
+    assert_eq!(put.ok(), Some(200));
+    let _uploading = silent.accept().expect("the upload comes");
     let mut hangs = TcpStream::connect(setup.addr).expect("it is accepted");
     hangs
         .write_all(b"PUT /blob/ns/x HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 9\r\n\r\nab")
         .expect("taken");
     until("the upload has begun", PATIENCE, || {
         let stats = Request::get("/-/stats").send(&Addr::Tcp(setup.addr)).expect("an answer");
-        stats.text().contains("\"connections\"") && manager.status_of("/blob/ns/none") == Some(404)
+        let stats: serde_json::Value = serde_json::from_slice(&stats.body).expect("stats are JSON");
+        stats["connections"].as_u64().is_some_and(|count| count >= 2)
     });
     process.terminate();
     manager.until_heard("it stops", |line| line == "STOPPING=1");
@@ -228,6 +235,21 @@ fn a_restart_keeps_nobody_waiting_longer_than_its_grace() {
     assert!(waited > Duration::from_secs(3), "the hanging upload had its grace: {waited:?}");
     assert!(waited < Duration::from_secs(15), "{waited:?}");
     assert_eq!(hangs.read(&mut [0; 1]).unwrap_or(0), 0, "it was cut");
+}
+
+#[test]
+fn the_other_loopback_address_is_handed_over_or_not_there() {
+    let Ok(socket) = TcpListener::bind("[::1]:0") else {
+        return say("skipped: this machine has no IPv6");
+    };
+    let address = Addr::Tcp(socket.local_addr().expect("bound"));
+    let setup = Setup::new();
+    let manager = Manager::installed(&setup).socket("larder", socket);
+    let process = manager.start();
+    let answers = || Request::get("/-/healthz").send(&address).map(|answer| answer.status()).ok();
+    assert_eq!((answers(), manager.status_of("/-/healthz")), (Some(200), Some(200)));
+    let _next = manager.restart(process);
+    assert_eq!((answers(), manager.status_of("/-/healthz")), (Some(200), Some(200)));
 }
 
 /// The same rule for halves: what has begun to come when the daemon stops is waited for and answered.

@@ -187,3 +187,50 @@ fn members_of_a_group_are_let_in_and_others_are_not() {
     let other = ask("nobody", "daemon");
     assert!(other.starts_with("HTTP/1.1 403"), "who isn't in it, whatever the process runs as: {other}");
 }
+
+/// Commands of root and of somebody else, on a machine that has a daemon of its own.
+const ON_THE_MACHINE: &str = "mount -t tmpfs none /run
+mkdir -m 755 -p /run/larder
+\"$LARDER\" serve --system &
+daemon=$!
+for n in $(seq 600); do
+  \"$LARDER\" queue --system >/dev/null 2>&1 && break
+  sleep 0.1
+done
+say() { echo \"$1: $?\"; }
+\"$LARDER\" queue; say root
+setpriv --reuid=nobody --regid=nogroup --clear-groups \"$LARDER\" queue; say nobody
+\"$LARDER\" queue --dir \"$HOME\"; say own
+kill $daemon; wait $daemon; say daemon";
+
+#[test]
+fn a_command_finds_the_machines_daemon_where_the_user_has_none() {
+    if !rustix::process::geteuid().is_root() {
+        return say("skipped: only root has a machine to itself");
+    }
+    let setup = Setup::new();
+    // Somebody else must be able to start it.
+    let program = setup.path("larder");
+    fs::copy(env!("CARGO_BIN_EXE_larder"), &program).expect("a temporary file");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o711);
+    fs::set_permissions(program.parent().expect("in a folder"), mode).expect("our own folder");
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", ON_THE_MACHINE]);
+    for (name, value) in setup.plain().get_envs() {
+        command.env(name, value.unwrap_or_default());
+    }
+    command
+        .env("LARDER", &program)
+        .env("LARDER_LISTEN", setup.addr.to_string())
+        .env("LARDER_ACCESS_USERS", "root")
+        .env("CACHE_DIRECTORY", setup.path("c"))
+        .env("STATE_DIRECTORY", setup.path("s"))
+        .env_remove("LARDER_SYSTEM")
+        .env_remove("XDG_RUNTIME_DIR");
+    let output = command.stdin(Stdio::null()).output().expect("unshare starts");
+    let words = words(&output);
+    for line in ["root: 0\n", "nobody: 1\n", "own: 3\n", "daemon: 0\n"] {
+        assert!(words.contains(line), "{line}{words}");
+    }
+    assert!(words.contains("/run/larder/larder.sock is for root and the daemon's own user"), "{words}");
+}
