@@ -42,7 +42,9 @@ pub use config::Settings;
 pub use list::Listed;
 pub use put::{Committed, Outcome, Put};
 pub use stage::{Part, PartialUpload, Resumed, Staged, StagedPart, Stream};
-pub use status::{CacheStatus, PartialUploads, QueueItem, QueueSummary, UpstreamStatus};
+pub use status::{
+    CacheStatus, DirectionStatus, PartialUploads, QueueItem, QueueSummary, TierStatus, UpstreamStatus,
+};
 
 use crate::entry::{Meta, Precondition, Tier};
 use crate::error::{Error, Kind, Result};

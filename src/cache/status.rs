@@ -45,6 +45,8 @@ pub struct TierStatus {
     pub entries: u64,
     /// Bytes that count against the tier's bound.
     pub bytes: u64,
+    /// The bound.
+    pub bound_bytes: u64,
     /// Bytes that drafts hold.
     pub draft_bytes: u64,
     /// Entries found damaged since start.
@@ -143,10 +145,17 @@ impl Cache {
             }
         });
         CacheStatus {
-            memory: TierStatus { entries, bytes, draft_bytes: 0, corrupt: 0, evictions: 0 },
+            memory: TierStatus {
+                entries,
+                bytes,
+                bound_bytes: inner.settings.memory.memory,
+                draft_bytes: 0,
+                corrupt: 0,
+                evictions: 0,
+            },
             free_bytes: disk.free_bytes,
             disk: disk.into(),
-            outbox: outbox.into(),
+            outbox: TierStatus { bound_bytes: inner.settings.queue_bytes, ..outbox.into() },
             queue: self.queue_summary().await,
             upstreams: upstreams.collect(),
             partial_uploads: inner.partials.usage(),
@@ -216,6 +225,7 @@ impl From<Usage> for TierStatus {
         Self {
             entries: usage.entries,
             bytes: usage.bytes,
+            bound_bytes: usage.bound_bytes,
             draft_bytes: usage.draft_bytes,
             corrupt: usage.corrupt,
             evictions: usage.evictions,

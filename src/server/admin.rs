@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use hyper::{Method, StatusCode};
+use hyper::{HeaderMap, Method, StatusCode};
 use serde_json::{Map, Value, json};
 
 use super::clocks::Registry;
+use super::metrics;
 use super::notices::Notices;
 use crate::cache::Cache;
 use crate::entry::Tier;
@@ -18,6 +19,8 @@ use crate::stats::{Counter, SHEDS, Stats, TIERS};
 #[derive(Debug)]
 pub(super) struct Admin {
     started: Instant,
+    /// The same by the wall clock.
+    started_at: SystemTime,
     cache: Cache,
     registry: Arc<Registry>,
     notices: Notices,
@@ -33,6 +36,8 @@ pub(super) enum Page {
     Readyz,
     /// All counters and states.
     Stats,
+    /// The same for Prometheus.
+    Metrics,
     /// The first `limit` rows of the queue; answered when something changes, at the latest after `wait`.
     Queue { limit: usize, wait: Duration },
 }
@@ -56,6 +61,7 @@ impl Page {
             ["healthz"] => Ok(Self::Healthz),
             ["readyz"] => Ok(Self::Readyz),
             ["stats"] => Ok(Self::Stats),
+            ["metrics"] => Ok(Self::Metrics),
             ["queue"] if admin => {
                 let number = |name: &str| {
                     let pairs = query.unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
@@ -74,7 +80,7 @@ impl Page {
                 }
             }
             ["queue"] => Err((StatusCode::FORBIDDEN, "the queue is shown by the admin socket only")),
-            _ => Err((StatusCode::NOT_FOUND, "under /-/ are healthz, readyz and stats")),
+            _ => Err((StatusCode::NOT_FOUND, "under /-/ are healthz, readyz, stats and metrics")),
         }
     }
 }
@@ -83,7 +89,8 @@ impl Page {
 
 impl Admin {
     pub(super) fn new(cache: Cache, registry: Arc<Registry>, notices: Notices) -> Self {
-        Self { started: Instant::now(), cache, registry, notices, ready: AtomicBool::new(false) }
+        let (started, started_at) = (Instant::now(), SystemTime::now());
+        Self { started, started_at, cache, registry, notices, ready: AtomicBool::new(false) }
     }
 
     /// Look-ups don't wait any more.
@@ -92,7 +99,12 @@ impl Admin {
     }
 
     /// The page's status and content; JSON where it isn't text.
-    pub(super) async fn show(&self, page: Page, method: &Method) -> (StatusCode, Content) {
+    pub(super) async fn show(
+        &self,
+        page: Page,
+        method: &Method,
+        headers: &HeaderMap,
+    ) -> (StatusCode, Content) {
         if !matches!(*method, Method::GET | Method::HEAD) {
             return (StatusCode::METHOD_NOT_ALLOWED, Content::Text("only GET and HEAD are answered here\n"));
         }
@@ -103,6 +115,10 @@ impl Admin {
                 (StatusCode::SERVICE_UNAVAILABLE, Content::Text("starting: the index is being read\n"))
             }
             Page::Stats => (StatusCode::OK, Content::json(&self.stats().await)),
+            Page::Metrics => {
+                let format = metrics::Format::asked_for(headers);
+                (StatusCode::OK, Content::Metrics(format.content_type(), self.metrics(format).await))
+            }
             Page::Queue { limit, wait } => (StatusCode::OK, Content::json(&self.queue(limit, wait).await)),
         }
     }
@@ -121,6 +137,19 @@ impl Admin {
         })
     }
 
+    async fn metrics(&self, format: metrics::Format) -> String {
+        let seen = metrics::Seen {
+            stats: self.cache.stats(),
+            cache: self.cache.status().await,
+            configuration: self.notices.configuration(),
+            warnings: self.notices.warnings().len(),
+            connections: self.registry.count(),
+            ready: self.ready.load(Ordering::Acquire),
+            started: self.started_at,
+        };
+        metrics::page(&seen, format)
+    }
+
     async fn stats(&self) -> Value {
         let mut page = json!({
             "version": env!("CARGO_PKG_VERSION"),
@@ -131,8 +160,10 @@ impl Admin {
             "configuration": self.notices.configuration(),
             "warnings": self.notices.warnings(),
         });
-        let status = serde_json::to_value(self.cache.status().await).unwrap_or_default();
-        for part in [status, counters(self.cache.stats())] {
+        let status = self.cache.status().await;
+        let evictions = status.disk.evictions + status.outbox.evictions;
+        let status = serde_json::to_value(status).unwrap_or_default();
+        for part in [status, counters(self.cache.stats(), evictions)] {
             if let (Value::Object(page), Value::Object(part)) = (&mut page, part) {
                 page.extend(part);
             }
@@ -146,6 +177,8 @@ impl Admin {
 pub(super) enum Content {
     Text(&'static str),
     Json(Bytes),
+    /// With its media type.
+    Metrics(&'static str, String),
 }
 
 // === impl Content ===
@@ -158,7 +191,7 @@ impl Content {
     }
 }
 
-fn counters(stats: &Stats) -> Value {
+fn counters(stats: &Stats, evictions: u64) -> Value {
     let named = |pairs: &[(&str, &Counter)]| -> Map<String, Value> {
         pairs.iter().map(|(name, counter)| ((*name).to_owned(), counter.read().into())).collect()
     };
@@ -189,17 +222,17 @@ fn counters(stats: &Stats) -> Value {
         .collect();
     let sheds: Vec<(&str, &Counter)> =
         SHEDS.into_iter().map(|reason| (reason.name(), stats.shed(reason))).collect();
-    let totals = named(&[
+    let mut totals = named(&[
         ("fills", &stats.fills),
         ("fills_joined", &stats.fills_joined),
         ("uploads", &stats.uploads),
         ("uploads_ended", &stats.uploads_ended),
         ("uploads_superseded", &stats.uploads_superseded),
-        ("evictions", &stats.evictions),
         ("corrupt", &stats.corrupt),
         ("deadline_misses", &stats.deadline_misses),
         ("denied_reads", &stats.denied_reads),
     ]);
+    totals.insert("evictions".into(), evictions.into());
     json!({ "protocols": protocols, "sheds": named(&sheds), "totals": totals })
 }
 

@@ -15,6 +15,7 @@ mod frontends;
 mod guard;
 mod identity;
 mod listen;
+mod metrics;
 mod notices;
 mod path;
 mod tokens;

@@ -194,6 +194,7 @@ impl Store {
         Usage {
             entries: index.len() as u64,
             bytes: index.charged,
+            bound_bytes: index.disk,
             live_bytes: index.body_bytes,
             draft_bytes: index.reserved,
             segments,

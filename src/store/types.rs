@@ -169,6 +169,8 @@ pub struct Usage {
     pub entries: u64,
     /// What entries are charged against `disk`.
     pub bytes: u64,
+    /// `disk`; `u64::MAX` for the outbox, which has no bound of its own.
+    pub bound_bytes: u64,
     /// Bytes of bodies.
     pub live_bytes: u64,
     /// Bytes that drafts have reserved.
