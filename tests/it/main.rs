@@ -26,6 +26,7 @@ mod reapi_faults;
 mod reapi_product;
 mod renewal;
 mod rights;
+mod roaming;
 mod routing;
 mod serve;
 mod support;
