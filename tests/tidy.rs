@@ -19,7 +19,7 @@ const LAYERS: [(&[&str], Siblings); 6] = [
 const PROTOCOL_SHARED: [&str; 4] = ["http", "objects", "reapi", "testing"];
 
 /// Each dependency, and the only places that may name it.
-const HOMES: [(&str, &[&str]); 15] = [
+const HOMES: [(&str, &[&str]); 16] = [
     ("quick_cache", &["memory.rs"]),
     ("object_store", &["upstream/object", "upstream/credentials"]),
     ("prost", &["links", "protocol/reapi"]),
@@ -33,7 +33,8 @@ const HOMES: [(&str, &[&str]); 15] = [
     ("directories", &["config/"]),
     ("toml", &["config/"]),
     ("clap", &["config/flags.rs", "cli/"]),
-    ("tracing_subscriber", &["logging.rs"]),
+    ("tracing_subscriber", &["logging/"]),
+    ("tracing_journald", &["logging/journal.rs"]),
     ("std::env", &["config/environment.rs"]),
 ];
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::header::HOST;
-use hyper::{Request, StatusCode};
+use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
@@ -38,12 +38,22 @@ impl Client {
 
     /// Asks for a page.
     pub(super) async fn json<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failed> {
+        self.by(Method::GET, path).await
+    }
+
+    /// Asks for something to be done.
+    pub(super) async fn post<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failed> {
+        self.by(Method::POST, path).await
+    }
+
+    async fn by<T: DeserializeOwned>(&self, method: Method, path: &str) -> Result<T, Failed> {
         let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.no_connection(&error))?;
         let broken = |error: hyper::Error| Failed::Other(format!("failed to ask the daemon: {error}"));
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
         let driving = tokio::spawn(connection);
-        let request = Request::get(path).header(HOST, "larder").body(Empty::<Bytes>::new());
+        let request =
+            Request::builder().method(method).uri(path).header(HOST, "larder").body(Empty::<Bytes>::new());
         let request = request.map_err(|error| Failed::Other(format!("failed to ask for {path}: {error}")))?;
         let response = sender.send_request(request).await.map_err(broken)?;
         let status = response.status();

@@ -2,6 +2,7 @@
 
 mod bazelrc;
 mod client;
+mod log;
 mod queue;
 mod token;
 
@@ -42,6 +43,8 @@ enum Command {
     Queue(queue::QueueFlags),
     /// Wait until nothing waits to go upstream
     Flush(queue::FlushFlags),
+    /// Show what the daemon logs, or change it for a while
+    Log(log::LogFlags),
 }
 
 #[derive(Debug, Subcommand)]
@@ -82,6 +85,7 @@ pub fn run() -> ExitCode {
         Command::Token(command) => token::token(command, &environment),
         Command::Queue(flags) => wait_for(queue::queue(flags, &environment)),
         Command::Flush(flags) => wait_for(queue::flush(flags, &environment)),
+        Command::Log(flags) => wait_for(log::log(flags, &environment)),
     }
 }
 

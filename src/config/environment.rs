@@ -11,6 +11,8 @@ pub struct Environment {
     pub settings: Vec<(&'static str, String)>,
     /// `XDG_RUNTIME_DIR`: the user's folder for sockets.
     pub runtime_dir: Option<PathBuf>,
+    /// `JOURNAL_STREAM`: which stream goes to systemd's journal.
+    pub journal_stream: Option<String>,
     /// `HOME`.
     pub home: Option<PathBuf>,
     /// `AWS_ACCESS_KEY_ID`.
@@ -50,6 +52,7 @@ impl Environment {
             config: var("LARDER_CONFIG").map(PathBuf::from),
             settings: keys.filter_map(|key| Some((key, var(&super::layers::variable(key))?))).collect(),
             runtime_dir: var("XDG_RUNTIME_DIR").map(PathBuf::from),
+            journal_stream: var("JOURNAL_STREAM"),
             home: var("HOME").map(PathBuf::from),
             access_key_id: var("AWS_ACCESS_KEY_ID"),
             secret_access_key: var("AWS_SECRET_ACCESS_KEY"),

@@ -20,7 +20,7 @@ use crate::error::{Error, Kind, Result};
 use crate::keyring::Keyring;
 use crate::logging;
 use crate::protocol::{self, Context};
-use crate::server::{self, Bound, Endpoint, Limits, Notices, Server, Wanted};
+use crate::server::{self, Bound, Endpoint, Limits, LogSwitch, Notices, Server, Wanted};
 use folder::Locked;
 
 /// Uploads that run are begun again after the next start; nothing is gained by a long wait for them.
@@ -63,7 +63,9 @@ async fn serve(config: Config, descriptors: u64) -> Result<()> {
         Context::new(cache.clone(), protocol::Settings { disk: config.bounds.disk, ..Default::default() });
     let notices = Notices::default();
     notices.applied(config.file.as_ref().map(|file| file.display().to_string()), Vec::new());
-    let settings = server::Settings { notices, ..server_settings(&config, descriptors) };
+    let log =
+        LogSwitch { set: logging::set_for_now, revert: logging::revert, configured: logging::configured };
+    let settings = server::Settings { notices, log: Some(log), ..server_settings(&config, descriptors) };
     let server = Server::start(settings, bound, context);
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),

@@ -9,10 +9,12 @@ use hyper::{HeaderMap, Method, StatusCode};
 use serde_json::{Map, Value, json};
 
 use super::clocks::Registry;
+use super::log::{Log, Wish};
 use super::metrics;
 use super::notices::Notices;
 use crate::cache::Cache;
 use crate::entry::Tier;
+use crate::protocol::http;
 use crate::stats::{Counter, SHEDS, Stats, TIERS};
 
 /// What the pages tell of.
@@ -24,6 +26,7 @@ pub(super) struct Admin {
     cache: Cache,
     registry: Arc<Registry>,
     notices: Notices,
+    log: Arc<Log>,
     ready: AtomicBool,
 }
 
@@ -38,12 +41,17 @@ pub(super) enum Page {
     Stats,
     /// The same for Prometheus.
     Metrics,
+    /// What is logged, and for how long. Without a filter: GET shows it, POST ends what is in force for a while.
+    Log { filter: Option<String>, time: Duration },
     /// The first `limit` rows of the queue; answered when something changes, at the latest after `wait`.
     Queue { limit: usize, wait: Duration },
 }
 
 /// Rows of the queue in one answer, at most.
 const QUEUE_ROWS_MAX: usize = 10_000;
+
+/// For how long a filter of the log is in force, where nobody says so.
+const LOG_TIME: Duration = Duration::from_secs(600);
 
 /// A wait for a change of the queue, at most.
 const WAIT_MAX: Duration = Duration::from_secs(10);
@@ -79,6 +87,14 @@ impl Page {
                     _ => Err((StatusCode::BAD_REQUEST, "`limit` and `wait_ms` are numbers")),
                 }
             }
+            ["log"] if admin => {
+                let number = http::query(query, "for_ms").map(|text| text.parse::<u64>()).transpose();
+                let time = number.map(|ms| ms.map_or(LOG_TIME, Duration::from_millis));
+                let filter = http::query(query, "filter");
+                time.map(|time| Self::Log { filter, time })
+                    .map_err(|_| (StatusCode::BAD_REQUEST, "`for_ms` is a number"))
+            }
+            ["log"] => Err((StatusCode::FORBIDDEN, "the log is changed by the admin socket only")),
             ["queue"] => Err((StatusCode::FORBIDDEN, "the queue is shown by the admin socket only")),
             _ => Err((StatusCode::NOT_FOUND, "under /-/ are healthz, readyz, stats and metrics")),
         }
@@ -88,9 +104,9 @@ impl Page {
 // === impl Admin ===
 
 impl Admin {
-    pub(super) fn new(cache: Cache, registry: Arc<Registry>, notices: Notices) -> Self {
+    pub(super) fn new(cache: Cache, registry: Arc<Registry>, notices: Notices, log: Arc<Log>) -> Self {
         let (started, started_at) = (Instant::now(), SystemTime::now());
-        Self { started, started_at, cache, registry, notices, ready: AtomicBool::new(false) }
+        Self { started, started_at, cache, registry, notices, log, ready: AtomicBool::new(false) }
     }
 
     /// Look-ups don't wait any more.
@@ -105,7 +121,7 @@ impl Admin {
         method: &Method,
         headers: &HeaderMap,
     ) -> (StatusCode, Content) {
-        if !matches!(*method, Method::GET | Method::HEAD) {
+        if !matches!(*method, Method::GET | Method::HEAD) && !matches!(page, Page::Log { .. }) {
             return (StatusCode::METHOD_NOT_ALLOWED, Content::Text("only GET and HEAD are answered here\n"));
         }
         match page {
@@ -119,6 +135,7 @@ impl Admin {
                 let format = metrics::Format::asked_for(headers);
                 (StatusCode::OK, Content::Metrics(format.content_type(), self.metrics(format).await))
             }
+            Page::Log { filter, time } => self.log(method, filter, time),
             Page::Queue { limit, wait } => (StatusCode::OK, Content::json(&self.queue(limit, wait).await)),
         }
     }
@@ -135,6 +152,19 @@ impl Admin {
             "upstreams": self.cache.status().await.upstreams,
             "items": self.cache.queue(limit).await,
         })
+    }
+
+    fn log(&self, method: &Method, filter: Option<String>, time: Duration) -> (StatusCode, Content) {
+        let wish = match (method, filter) {
+            (&Method::GET | &Method::HEAD, None) => Wish::Show,
+            (&Method::POST, Some(filter)) => Wish::Set(filter, time),
+            (&Method::POST, None) => Wish::Revert,
+            _ => return (StatusCode::METHOD_NOT_ALLOWED, Content::Text("a filter is set by POST\n")),
+        };
+        match self.log.answer(wish) {
+            Ok(page) => (StatusCode::OK, Content::json(&page)),
+            Err(error) => (StatusCode::BAD_REQUEST, Content::Words(format!("{}\n", error.message()))),
+        }
     }
 
     async fn metrics(&self, format: metrics::Format) -> String {
@@ -176,6 +206,7 @@ impl Admin {
 #[derive(Debug)]
 pub(super) enum Content {
     Text(&'static str),
+    Words(String),
     Json(Bytes),
     /// With its media type.
     Metrics(&'static str, String),

@@ -224,6 +224,7 @@ async fn show(admin: &Admin, page: Page, request: Request<Uploading>) -> Answer 
     let (head, upload) = Upload::of(request);
     let answer = match admin.show(page, &head.method, &head.headers).await {
         (status, Content::Text(words)) => http::text(status, words),
+        (status, Content::Words(words)) => http::text(status, words),
         (status, Content::Json(bytes)) => http::json(status, bytes),
         (status, Content::Metrics(content_type, page)) => {
             let mut answer = http::text(status, page);

@@ -15,6 +15,7 @@ mod frontends;
 mod guard;
 mod identity;
 mod listen;
+mod log;
 mod metrics;
 mod notices;
 mod path;
@@ -33,6 +34,7 @@ use tokio_util::task::TaskTracker;
 pub use clocks::Limits;
 pub use frontends::{Named, Protocol};
 pub use listen::{Bound, Endpoint, Wanted};
+pub use log::LogSwitch;
 pub use notices::{Configuration, Notices, Warning};
 pub use tokens::Tokens;
 
@@ -64,6 +66,8 @@ pub struct Settings {
     pub routes: Routes,
     /// What the daemon has to say of itself.
     pub notices: Notices,
+    /// How what is logged is changed while it runs; `None`: not at all.
+    pub log: Option<LogSwitch>,
     /// How long HTTP/1 connections without a request stay readable when the daemon stops.
     pub linger: Duration,
     /// How long requests may run on when the daemon stops.
@@ -92,6 +96,7 @@ impl Default for Settings {
             keyring: Keyring::none(),
             routes: Routes::default(),
             notices: Notices::default(),
+            log: None,
             linger: Duration::from_secs(1),
             grace: Duration::from_secs(5),
         }
@@ -117,6 +122,7 @@ impl Server {
             context.cache.clone(),
             Arc::clone(&registry),
             server.settings.notices.clone(),
+            log::Log::new(server.settings.log, server.settings.notices.clone()),
         ));
         let ready = announce_ready(context.cache.clone(), Arc::clone(&admin));
         let stopping = server.sweeping.clone();

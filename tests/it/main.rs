@@ -15,6 +15,7 @@ mod doors_tokens;
 mod doors_tools;
 mod faults;
 mod golden;
+mod logs;
 mod metrics;
 mod neighbours;
 mod product;
