@@ -15,7 +15,7 @@ use super::notices::Notices;
 use crate::cache::Cache;
 use crate::entry::Tier;
 use crate::protocol::http;
-use crate::stats::{Counter, SHEDS, Stats, TIERS};
+use crate::stats::{Counter, ProtocolStats, SHEDS, Stats, TIERS, Tally};
 
 /// What the pages tell of.
 #[derive(Debug)]
@@ -230,15 +230,15 @@ fn counters(stats: &Stats, evictions: u64) -> Value {
         .protocols()
         .into_iter()
         .map(|(name, protocol)| {
-            let hits: Vec<(&str, &Counter)> = TIERS.into_iter().map(Tier::name).zip(&protocol.hits).collect();
             let mut counts = named(&[
-                ("misses", &protocol.misses),
-                ("puts", &protocol.puts),
                 ("refused", &protocol.refused),
                 ("bytes_in", &protocol.bytes_in),
                 ("bytes_out", &protocol.bytes_out),
             ]);
-            counts.insert("hits".into(), named(&hits).into());
+            counts.insert("misses".into(), protocol.misses.read().into());
+            counts.insert("puts".into(), protocol.puts.read().into());
+            counts.insert("hits".into(), by_tier(&protocol.hits, Tally::read));
+            counts.insert("namespaces".into(), namespaces(&protocol));
             let reported = named(&[
                 ("local_hits", &protocol.reported.local_hits),
                 ("local_misses", &protocol.reported.local_misses),
@@ -265,6 +265,26 @@ fn counters(stats: &Stats, evictions: u64) -> Value {
     ]);
     totals.insert("evictions".into(), evictions.into());
     json!({ "protocols": protocols, "sheds": named(&sheds), "totals": totals })
+}
+
+fn by_tier(hits: &[Tally; 4], count: impl Fn(&Tally) -> u64) -> Value {
+    let tiers = TIERS.into_iter().map(Tier::name).zip(hits);
+    tiers.map(|(tier, hits)| (tier.to_owned(), count(hits).into())).collect::<Map<_, Value>>().into()
+}
+
+/// Those that the protocol's clients asked for.
+fn namespaces(protocol: &ProtocolStats) -> Value {
+    let counts = protocol.namespaces.all().filter_map(|(name, place)| {
+        let (misses, puts) = (protocol.misses.of(place), protocol.puts.of(place));
+        let hits: u64 = protocol.hits.iter().map(|hits| hits.of(place)).sum();
+        let counts = json!({
+            "hits": by_tier(&protocol.hits, |hits| hits.of(place)),
+            "misses": misses,
+            "puts": puts,
+        });
+        (hits + misses + puts > 0).then(|| (name.to_owned(), counts))
+    });
+    counts.collect::<Map<_, _>>().into()
 }
 
 #[cfg(test)]

@@ -261,10 +261,12 @@ impl Frontends {
         if namespace.is_empty() {
             return Ok(None);
         }
-        Ok(Some(match namespace {
+        let scope = match namespace {
             [one] => self.places.scope(one)?,
             several => self.places.scope(&several.join("/"))?,
-        }))
+        };
+        self.stats.namespaces.enter(scope.namespace.as_str());
+        Ok(Some(scope))
     }
 
     fn scope<'a>(&'a self, spot: &'a Spot) -> &'a Scope {

@@ -5,10 +5,13 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
+use serde_json::Value;
+
 use crate::support::daemon::Daemon;
 use crate::support::http::Request;
+use crate::support::routes::Route;
 use crate::support::setup::Setup;
-use crate::support::{PATIENCE, say, tool, until};
+use crate::support::{PATIENCE, Rng, say, tool, until};
 
 const GRADLE: &str = "/gradle/0123456789abcdef0123456789abcdef";
 
@@ -137,6 +140,10 @@ fn the_numbers_are_those_of_what_happened() {
         ("larder_received_bytes_total{protocol=\"blob\"}", 12.0),
         ("larder_sent_bytes_total{protocol=\"gradle\"}", 12.0),
         ("larder_first_byte_seconds_count{protocol=\"blob\",outcome=\"miss\"}", 1.0),
+        ("larder_namespace_hits_total{namespace=\"ns\"}", 1.0),
+        ("larder_namespace_hits_total{namespace=\"(default)\"}", 2.0),
+        ("larder_namespace_misses_total{namespace=\"ns\"}", 1.0),
+        ("larder_namespace_puts_total{namespace=\"team\"}", 1.0),
         ("larder_queue_entries", 0.0),
         ("larder_ready", 1.0),
     ] {
@@ -176,4 +183,39 @@ fn the_page_takes_no_other_method() {
     let (_upstream, daemon) = daemon();
     assert_eq!(daemon.put("/-/metrics", "x").status(), 405);
     assert_eq!(daemon.get("/-/metrics/x").status(), 404);
+}
+
+#[test]
+fn namespaces_are_counted_for_every_protocol_however_it_names_them() {
+    let setup = Setup::new();
+    let daemon = setup.start();
+    let mut rng = Rng::new(61);
+    let mut hits = 0;
+    for route in Route::ALL {
+        let entry = route.entry(&mut rng, 700);
+        assert_eq!(daemon.get(&entry.target).status(), 404, "{entry:?}");
+        assert_eq!(daemon.send(entry.put()).status(), route.taken(), "{entry:?}");
+        assert_eq!(daemon.send(entry.get()).status(), 200, "{entry:?}");
+        hits += 1;
+    }
+    let stats = daemon.stats();
+    let protocols = stats["protocols"].as_object().expect("a map");
+    let mut named = 0;
+    for (name, protocol) in protocols {
+        let sum = |of: &dyn Fn(&Value) -> u64| -> u64 {
+            protocol["namespaces"].as_object().expect("a map").values().map(of).sum()
+        };
+        let tiers = |counts: &Value| -> u64 {
+            let hits = counts["hits"].as_object().expect("a map");
+            hits.values().filter_map(Value::as_u64).sum()
+        };
+        assert_eq!(sum(&tiers), tiers(protocol), "{name}: the parts are the whole");
+        for count in ["misses", "puts"] {
+            let whole = protocol[count].as_u64().expect("a number");
+            assert_eq!(sum(&|counts| counts[count].as_u64().expect("a number")), whole, "{name} {count}");
+        }
+        named += tiers(protocol);
+    }
+    assert!(named >= hits, "{named} of {hits}: {stats:#}");
+    say(&format!("{}", stats["protocols"]));
 }

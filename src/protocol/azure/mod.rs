@@ -124,6 +124,7 @@ impl Frontend {
             return None;
         }
         let scope = self.places.scope(container).ok()?;
+        self.stats.namespaces.enter(scope.namespace.as_str());
         let key = Key::Named { space: space_of(name.as_str()), name: name.clone() };
         // A signature is only worth its cost when there is something to answer.
         let hit = self.context.cache.get_now(&scope, &key)?;
@@ -196,6 +197,7 @@ impl Frontend {
         };
         let scope = self.places.scope(container);
         let scope = scope.map_err(|error| Refusal::bad("InvalidResourceName", error.message()))?;
+        self.stats.namespaces.enter(scope.namespace.as_str());
         match target {
             Target::Blob(container, name) => {
                 let key = Key::Named { space: space_of(name.as_str()), name: name.clone() };

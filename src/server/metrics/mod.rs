@@ -17,7 +17,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::notices::Configuration;
 use crate::cache::{CacheStatus, DirectionStatus, TierStatus, UpstreamStatus};
 use crate::entry::Tier;
-use crate::stats::{BUCKETS, Counter, OUTCOMES, ProtocolStats, SHEDS, Stats, TIERS};
+use crate::stats::{BUCKETS, OUTCOMES, Place, ProtocolStats, SHEDS, Stats, TIERS};
 pub(super) use text::Format;
 use text::{Kind, Writer};
 
@@ -82,21 +82,23 @@ fn protocols(page: &mut Writer, stats: &Stats) {
             page.sample(&[("protocol", name), ("tier", tier.name())], hits.read());
         }
     }
-    let counters: [(&str, &str, fn(&ProtocolStats) -> &Counter); 5] = [
-        ("larder_misses_total", "Look-ups that found nothing.", |protocol| &protocol.misses),
+    let counters: [(&str, &str, fn(&ProtocolStats) -> u64); 5] = [
+        ("larder_misses_total", "Look-ups that found nothing.", |protocol| protocol.misses.read()),
         ("larder_puts_total", "Uploads that were acknowledged, shed ones included.", |protocol| {
-            &protocol.puts
+            protocol.puts.read()
         }),
         ("larder_refused_total", "Requests refused: malformed, denied, too large.", |protocol| {
-            &protocol.refused
+            protocol.refused.read()
         }),
-        ("larder_received_bytes_total", "Bytes of bodies taken from clients.", |protocol| &protocol.bytes_in),
-        ("larder_sent_bytes_total", "Bytes of bodies sent to clients.", |protocol| &protocol.bytes_out),
+        ("larder_received_bytes_total", "Bytes of bodies taken from clients.", |protocol| {
+            protocol.bytes_in.read()
+        }),
+        ("larder_sent_bytes_total", "Bytes of bodies sent to clients.", |protocol| protocol.bytes_out.read()),
     ];
     for (family, help, counter) in counters {
         page.family(family, Kind::Counter, help);
         for (name, protocol) in &protocols {
-            page.sample(&[("protocol", name)], counter(protocol).read());
+            page.sample(&[("protocol", name)], counter(protocol));
         }
     }
     page.family(
@@ -118,7 +120,31 @@ fn protocols(page: &mut Writer, stats: &Stats) {
             }
         }
     }
+    namespaces(page, stats);
     first_byte(page, &protocols);
+}
+
+/// All protocols together: a hundred namespaces of each would be a thousand lines.
+fn namespaces(page: &mut Writer, stats: &Stats) {
+    let protocols = stats.protocols();
+    let families: [(&str, &str, fn(&ProtocolStats, Place) -> u64); 3] = [
+        ("larder_namespace_hits_total", "Look-ups that found the entry, by namespace.", |protocol, place| {
+            protocol.hits.iter().map(|hits| hits.of(place)).sum()
+        }),
+        ("larder_namespace_misses_total", "Look-ups that found nothing, by namespace.", |protocol, place| {
+            protocol.misses.of(place)
+        }),
+        ("larder_namespace_puts_total", "Uploads acknowledged, by namespace.", |protocol, place| {
+            protocol.puts.of(place)
+        }),
+    ];
+    for (family, help, count) in families {
+        page.family(family, Kind::Counter, help);
+        for (name, place) in stats.namespaces.all() {
+            let count = protocols.iter().map(|(_, protocol)| count(protocol, place)).sum::<u64>();
+            page.sample(&[("namespace", name)], count);
+        }
+    }
 }
 
 fn first_byte(page: &mut Writer, protocols: &[(&'static str, std::sync::Arc<ProtocolStats>)]) {

@@ -3,6 +3,8 @@
 //! Plain relaxed atomics: each number is right, no two are of exactly the same instant. What every request writes lies
 //! [`Spread`] over several cache lines, because a line that all cores write is the slowest thing on a hot path.
 
+mod namespaces;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -11,6 +13,7 @@ use std::time::Duration;
 use parking_lot::RwLock;
 
 use crate::entry::Tier;
+pub use namespaces::{NAMESPACES_MAX, Namespaces, Place, Tally};
 
 /// A number that only grows.
 #[derive(Debug, Default)]
@@ -51,11 +54,11 @@ pub enum Shed {
 #[derive(Debug, Default)]
 pub struct ProtocolStats {
     /// Hits by tier, in the order of [`TIERS`].
-    pub hits: [Counter; 4],
+    pub hits: [Tally; 4],
     /// Look-ups that found nothing.
-    pub misses: Counter,
+    pub misses: Tally,
     /// Uploads that were accepted, shed ones included.
-    pub puts: Counter,
+    pub puts: Tally,
     /// Requests refused: malformed, denied, too large.
     pub refused: Counter,
     /// Body bytes sent to clients.
@@ -66,6 +69,8 @@ pub struct ProtocolStats {
     pub reported: Reported,
     /// How long answers took that memory alone could not give, in the order of [`OUTCOMES`].
     pub first_byte: [Histogram; 3],
+    /// Whom hits, misses and puts are counted for.
+    pub namespaces: Arc<Namespaces>,
 }
 
 /// How a request ended, as far as its answer's head tells.
@@ -114,6 +119,8 @@ pub struct Reported {
 #[derive(Debug, Default)]
 pub struct Stats {
     protocols: RwLock<BTreeMap<&'static str, Arc<ProtocolStats>>>,
+    /// Whom hits, misses and puts are counted for, in all protocols.
+    pub namespaces: Arc<Namespaces>,
     sheds: [Counter; SHEDS.len()],
     /// Entries that came from upstream and were published.
     pub fills: Counter,
@@ -260,7 +267,11 @@ impl Stats {
         if let Some(known) = self.protocols.read().get(name) {
             return Arc::clone(known);
         }
-        Arc::clone(self.protocols.write().entry(name).or_default())
+        let new = || {
+            let namespaces = Arc::clone(&self.namespaces);
+            Arc::new(ProtocolStats { namespaces, ..ProtocolStats::default() })
+        };
+        Arc::clone(self.protocols.write().entry(name).or_insert_with(new))
     }
 
     /// All protocols that were ever asked for, by name.
