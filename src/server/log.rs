@@ -125,6 +125,13 @@ impl Log {
 mod tests {
     use super::*;
 
+    /// Lets this time pass, and what waited for it run.
+    async fn pass(time: Duration) {
+        tokio::task::yield_now().await;
+        tokio::time::advance(time).await;
+        tokio::task::yield_now().await;
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_filter_ends_with_its_own_time_and_not_with_an_earlier_ones() {
         let notices = Notices::default();
@@ -142,12 +149,12 @@ mod tests {
         assert!(log.answer(Wish::Set("bad".into(), minute)).is_err());
         assert_eq!((filter(&log), notices.warnings().len()), (None, 0));
         log.answer(Wish::Set("debug".into(), minute)).expect("it is set");
-        tokio::time::sleep(minute / 2).await;
+        pass(minute / 2).await;
         log.answer(Wish::Set("trace".into(), minute)).expect("it is set");
-        tokio::time::sleep(minute * 3 / 4).await;
+        pass(minute * 3 / 4).await;
         assert_eq!(filter(&log).as_deref(), Some("trace"), "the first one's time is up");
         assert_eq!(notices.warnings().len(), 1);
-        tokio::time::sleep(minute / 2).await;
+        pass(minute / 2).await;
         assert_eq!((filter(&log), notices.warnings().len()), (None, 0));
         log.answer(Wish::Set("debug".into(), minute)).expect("it is set");
         log.answer(Wish::Revert).expect("it ends");
