@@ -32,6 +32,9 @@ pub(super) struct Seen<'a> {
     pub(super) started: SystemTime,
 }
 
+/// A name, its words, and what its samples are read by.
+type Family<F> = (&'static str, &'static str, F);
+
 /// The page.
 pub(super) fn page(seen: &Seen<'_>, format: Format) -> String {
     let mut page = Writer::new(format);
@@ -82,7 +85,7 @@ fn protocols(page: &mut Writer, stats: &Stats) {
             page.sample(&[("protocol", name), ("tier", tier.name())], hits.read());
         }
     }
-    let counters: [(&str, &str, fn(&ProtocolStats) -> u64); 5] = [
+    let counters: [Family<fn(&ProtocolStats) -> u64>; 5] = [
         ("larder_misses_total", "Look-ups that found nothing.", |protocol| protocol.misses.read()),
         ("larder_puts_total", "Uploads that were acknowledged, shed ones included.", |protocol| {
             protocol.puts.read()
@@ -127,7 +130,7 @@ fn protocols(page: &mut Writer, stats: &Stats) {
 /// All protocols together: a hundred namespaces of each would be a thousand lines.
 fn namespaces(page: &mut Writer, stats: &Stats) {
     let protocols = stats.protocols();
-    let families: [(&str, &str, fn(&ProtocolStats, Place) -> u64); 3] = [
+    let families: [Family<fn(&ProtocolStats, Place) -> u64>; 3] = [
         ("larder_namespace_hits_total", "Look-ups that found the entry, by namespace.", |protocol, place| {
             protocol.hits.iter().map(|hits| hits.of(place)).sum()
         }),
