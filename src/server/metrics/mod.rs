@@ -32,8 +32,9 @@ pub(super) struct Seen<'a> {
     pub(super) started: SystemTime,
 }
 
-/// A name, its words, and what its samples are read by.
-type Family<F> = (&'static str, &'static str, F);
+/// One number of a protocol, and that of one namespace.
+type Count = fn(&ProtocolStats) -> u64;
+type CountOf = fn(&ProtocolStats, Place) -> u64;
 
 /// The page.
 pub(super) fn page(seen: &Seen<'_>, format: Format) -> String {
@@ -85,7 +86,7 @@ fn protocols(page: &mut Writer, stats: &Stats) {
             page.sample(&[("protocol", name), ("tier", tier.name())], hits.read());
         }
     }
-    let counters: [Family<fn(&ProtocolStats) -> u64>; 5] = [
+    let counters: [(&str, &str, Count); 5] = [
         ("larder_misses_total", "Look-ups that found nothing.", |protocol| protocol.misses.read()),
         ("larder_puts_total", "Uploads that were acknowledged, shed ones included.", |protocol| {
             protocol.puts.read()
@@ -130,7 +131,7 @@ fn protocols(page: &mut Writer, stats: &Stats) {
 /// All protocols together: a hundred namespaces of each would be a thousand lines.
 fn namespaces(page: &mut Writer, stats: &Stats) {
     let protocols = stats.protocols();
-    let families: [Family<fn(&ProtocolStats, Place) -> u64>; 3] = [
+    let families: [(&str, &str, CountOf); 3] = [
         ("larder_namespace_hits_total", "Look-ups that found the entry, by namespace.", |protocol, place| {
             protocol.hits.iter().map(|hits| hits.of(place)).sum()
         }),
