@@ -41,8 +41,8 @@ pub struct Held {
     pub links: Option<Links>,
     /// The whole body.
     pub body: Bytes,
-    /// When it was last known to be current, in milliseconds since the epoch.
-    pub checked_ms: u64,
+    /// The moment when it was last known to be current, in milliseconds since boot; before boot it is below 0.
+    pub checked: i64,
 }
 
 /// The tier. Cheap to clone.
@@ -172,9 +172,9 @@ impl std::fmt::Debug for Memory {
 // === impl Held ===
 
 impl Held {
-    /// An entry that was current at `checked_ms`.
-    pub fn new(generation: u64, meta: Arc<Meta>, links: Option<Links>, body: Bytes, checked_ms: u64) -> Self {
-        Self { generation, meta, links, body, checked_ms }
+    /// An entry that was current at `checked`.
+    pub fn new(generation: u64, meta: Arc<Meta>, links: Option<Links>, body: Bytes, checked: i64) -> Self {
+        Self { generation, meta, links, body, checked }
     }
 }
 

@@ -37,7 +37,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("clap_complete", &["cli/completions.rs"]),
     ("clap_mangen", &["cli/man.rs"]),
     ("anstream", &["cli/paint.rs"]),
-    ("tracing_subscriber", &["logging.rs"]),
+    ("tracing_subscriber", &["logging/"]),
+    ("tracing_journald", &["logging/journal.rs"]),
     ("std::env", &["config/environment.rs"]),
 ];
 

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::clock::since_boot;
+use super::clock::{moment_of, now_moment, since_boot};
 use super::config::Settings;
 use super::recent::Recent;
 use super::{Asked, Cache, now_ms};
@@ -28,8 +28,8 @@ use crate::upstream::{Looked, ObjectMeta};
 pub(super) struct Facts {
     present: Recent<(EntryId, UpstreamId)>,
     absent: Recent<(EntryId, UpstreamId)>,
-    /// When a mutable name was last found to be current.
-    checked: Mutex<HashMap<(EntryId, UpstreamId), u64>>,
+    /// The moment when a mutable name was last found to be current.
+    checked: Mutex<HashMap<(EntryId, UpstreamId), i64>>,
     checked_max: usize,
 }
 
@@ -84,12 +84,13 @@ impl Facts {
         self.absent.forget((id, upstream));
     }
 
-    /// When the local copy was last known to be current, at least `stored_ms`.
-    pub(super) fn checked_ms(&self, asked: &Asked, stored_ms: u64) -> u64 {
+    /// The moment when the local copy was last known to be current, at least that of `stored_ms`.
+    pub(super) fn checked(&self, asked: &Asked, stored_ms: u64) -> i64 {
+        let stored = moment_of(stored_ms);
         let Some(upstream) = asked.scope.upstream.filter(|_| asked.key.naming() != Naming::Immutable) else {
-            return stored_ms;
+            return stored;
         };
-        self.checked.lock().get(&(asked.id, upstream)).copied().unwrap_or(0).max(stored_ms)
+        self.checked.lock().get(&(asked.id, upstream)).map_or(stored, |checked| stored.max(*checked))
     }
 
     /// The local copy is current.
@@ -99,7 +100,7 @@ impl Facts {
             // Forgetting costs one conditional request for each name.
             checked.clear();
         }
-        checked.insert((id, upstream), now_ms());
+        checked.insert((id, upstream), now_moment());
     }
 
     /// Facts and absences remembered.

@@ -6,12 +6,14 @@
 //! the upstream is in trouble, what is here is answered as it is.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::clock::now_moment;
 use super::fill::Phase;
 use super::get::Local;
-use super::{Asked, Cache, now_ms};
+use super::{Asked, Cache};
 use crate::entry::{ByteRange, Tier};
 use crate::error::Result;
 use crate::key::{Key, Naming, Scope};
@@ -30,7 +32,7 @@ impl Cache {
         range: ByteRange,
         deadline: Instant,
     ) -> Result<Option<Local>> {
-        let checked = self.inner.facts.checked_ms(asked, stored.record.meta.stored_ms);
+        let checked = self.inner.facts.checked(asked, stored.record.meta.stored_ms);
         if from == Tier::Outbox || is_fresh(&asked.scope, &asked.key, checked) {
             return Ok(None);
         }
@@ -76,13 +78,31 @@ impl Cache {
     }
 }
 
-/// Whether a copy that was current at `checked_ms` may be answered without a thought.
-pub(super) fn is_fresh(scope: &Scope, key: &Key, checked_ms: u64) -> bool {
+/// Whether a copy that was current at the moment `checked` (milliseconds since boot) may be answered without a thought.
+pub(super) fn is_fresh(scope: &Scope, key: &Key, checked: i64) -> bool {
     match key.naming() {
         Naming::Immutable => true,
         Naming::Mutable { max_age } => {
             let max_age = scope.policy.max_age.unwrap_or(max_age);
-            scope.upstream.is_none() || now_ms().saturating_sub(checked_ms) <= max_age.as_millis() as u64
+            scope.upstream.is_none() || is_younger(now_moment(), checked, max_age)
         }
+    }
+}
+
+fn is_younger(now: i64, checked: i64, max_age: Duration) -> bool {
+    u128::try_from(now.saturating_sub(checked)).unwrap_or(0) <= max_age.as_millis()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_of_unknown_age_is_never_young() {
+        let max_age = Duration::from_secs(5);
+        assert!(is_younger(60_000, 55_000, max_age));
+        assert!(!is_younger(60_000, 54_999, max_age));
+        assert!(!is_younger(60_000, i64::MIN, max_age));
+        assert!(!is_younger(1_000, -4_001, max_age), "written before boot");
     }
 }

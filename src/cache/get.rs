@@ -51,7 +51,7 @@ impl Cache {
         }
         let id = EntryId::of(&key.canonical(scope));
         let held = self.inner.memory.get(id)?;
-        if held.links.is_some() || !is_fresh(scope, key, held.checked_ms) {
+        if held.links.is_some() || !is_fresh(scope, key, held.checked) {
             return None;
         }
         self.inner.touches.note(self, id);
@@ -87,7 +87,7 @@ impl Cache {
         }
         if let Some(held) = self.inner.memory.get(asked.id)
             && self.are_servable(asked, held.links.as_ref(), deadline).await
-            && is_fresh(&asked.scope, &asked.key, held.checked_ms)
+            && is_fresh(&asked.scope, &asked.key, held.checked)
         {
             return Ok(Some((held.meta, Tier::Memory)));
         }
@@ -128,7 +128,7 @@ impl Cache {
             return Ok(Local::Hit(hit));
         }
         if let Some(held) = self.inner.memory.get(asked.id)
-            && is_fresh(&asked.scope, &asked.key, held.checked_ms)
+            && is_fresh(&asked.scope, &asked.key, held.checked)
         {
             if !self.are_servable(asked, held.links.as_ref(), deadline).await {
                 return Ok(Local::Gone);
@@ -198,7 +198,7 @@ impl Cache {
         // What stays is just as long as the body: a record's buffer is longer, and goes back to its pool.
         let bytes =
             if len <= self.inner.settings.inline_max { Bytes::copy_from_slice(&bytes) } else { bytes };
-        let checked = self.inner.facts.checked_ms(asked, stored.record.meta.stored_ms);
+        let checked = self.inner.facts.checked(asked, stored.record.meta.stored_ms);
         let meta = Arc::new(stored.record.meta.clone());
         let held = Held::new(stored.generation.0, meta, stored.record.links.clone(), bytes.clone(), checked);
         self.inner.memory.put(asked.id, held, || self.current(asked.id).map(|generation| generation.0));

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
+use super::Cache;
+use super::clock::now_moment;
 use super::put::{Outcome, Put, Taken};
-use super::{Cache, now_ms};
 use crate::entry::Meta;
 use crate::error::Result;
 use crate::key::Key;
@@ -164,7 +165,7 @@ impl Put {
         }
         match body {
             Some(body) => {
-                let held = Held::new(generation.0, Arc::new(meta), links, body, now_ms());
+                let held = Held::new(generation.0, Arc::new(meta), links, body, now_moment());
                 inner.memory.put(id, held, || self.cache.current(id).map(|current| current.0));
             }
             None => inner.memory.forget(id),

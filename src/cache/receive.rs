@@ -13,10 +13,11 @@ use futures_util::StreamExt as _;
 use tokio::sync::watch;
 
 use super::check::meta_of;
+use super::clock::now_moment;
 use super::fill::{Fill, Growing, Phase, Whole};
 use super::tail::{End, FIRST_BYTES, Progress};
 use super::verify::Verifier;
-use super::{Asked, Cache, now_ms};
+use super::{Asked, Cache};
 use crate::body::Body;
 use crate::digest::Digest;
 use crate::entry::Meta;
@@ -303,7 +304,8 @@ impl Receiving {
                 inner.facts.note_checked(id, self.remote.id());
                 match held {
                     Some((meta, links, body)) => {
-                        let held = Held::new(generation.0, Arc::clone(meta), links, body.clone(), now_ms());
+                        let held =
+                            Held::new(generation.0, Arc::clone(meta), links, body.clone(), now_moment());
                         inner.memory.put(id, held, || self.cache.current(id).map(|current| current.0));
                     }
                     None => inner.memory.forget(id),

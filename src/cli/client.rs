@@ -72,6 +72,11 @@ impl Client {
         self.by(Method::GET, path).await
     }
 
+    /// Asks for something to be done.
+    pub(super) async fn post<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failed> {
+        self.by(Method::POST, path).await
+    }
+
     async fn by<T: DeserializeOwned>(&self, method: Method, path: &str) -> Result<T, Failed> {
         let heard = self.ask(method, path).await?;
         let Some(version) = &heard.version else { return Err(self.stranger("answers without saying so")) };

@@ -8,6 +8,7 @@ mod bazelrc;
 mod client;
 mod completions;
 mod doctor;
+mod log;
 mod man;
 mod paint;
 mod queue;
@@ -72,6 +73,8 @@ enum Command {
     Man(man::ManFlags),
     /// Look for what is wrong with the daemon, its folders, its upstreams and this shell, and say what helps
     Doctor(doctor::DoctorFlags),
+    /// Show what the daemon logs, or change it for a while
+    Log(log::LogFlags),
 }
 
 #[derive(Debug, Subcommand)]
@@ -136,6 +139,7 @@ pub fn run() -> ExitCode {
         Command::Completions(flags) => completions::completions(&flags),
         Command::Man(flags) => man::man(&flags),
         Command::Doctor(flags) => doctor::doctor(&flags, &environment),
+        Command::Log(flags) => wait_for(log::log(flags, &environment)),
     }
 }
 

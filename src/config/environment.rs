@@ -48,6 +48,8 @@ pub struct Environment {
     pub settings: Vec<(&'static str, String)>,
     /// `XDG_RUNTIME_DIR`: the user's folder for sockets.
     pub runtime_dir: Option<PathBuf>,
+    /// `JOURNAL_STREAM`: which stream goes to systemd's journal.
+    pub journal_stream: Option<String>,
     /// `HOME`.
     pub home: Option<PathBuf>,
     /// `XDG_CONFIG_HOME`: the user's folder for configuration.
@@ -150,6 +152,7 @@ impl Environment {
             manager: Manager::of_process(&var),
             settings: keys.filter_map(|key| Some((key, var(&super::layers::variable(key))?))).collect(),
             runtime_dir: var("XDG_RUNTIME_DIR").map(PathBuf::from),
+            journal_stream: var("JOURNAL_STREAM"),
             home: var("HOME").map(PathBuf::from),
             config_home: var("XDG_CONFIG_HOME").map(PathBuf::from),
             user: var("USER"),

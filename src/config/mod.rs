@@ -190,7 +190,7 @@ impl Config {
             groups: wishes.groups,
             tokens,
             durability: wishes.durability,
-            log_format: wishes.log_format,
+            log_format: wishes.log_format.here(environment.journal_stream.as_deref()),
             log_filter: wishes.log_filter,
             entry_max: wishes.entry_max.unwrap_or(ENTRY_MAX.min(wishes.bounds.disk / 4)),
             bounds: wishes.bounds,

@@ -23,7 +23,7 @@ use crate::error::{Error, Kind, Result};
 use crate::keyring::Keyring;
 use crate::logging;
 use crate::protocol::{self, Context};
-use crate::server::{self, Bound, Endpoint, Limits, Notices, Server, Wanted};
+use crate::server::{self, Bound, Endpoint, Limits, LogSwitch, Notices, Server, Wanted};
 pub(crate) use doctor::{canaries, keep_free};
 use folder::Locked;
 pub(crate) use folder::VERSION;
@@ -80,7 +80,9 @@ async fn serve(config: Config, descriptors: u64) -> Result<()> {
         tracing::warn!("{words}");
         notices.warn(&format!("socket {number}"), Some(words.clone()));
     }
-    let settings = server::Settings { notices, ..server_settings(&config, descriptors) };
+    let log =
+        LogSwitch { set: logging::set_for_now, revert: logging::revert, configured: logging::configured };
+    let settings = server::Settings { notices, log: Some(log), ..server_settings(&config, descriptors) };
     let server = Server::start(settings, bound, context);
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),

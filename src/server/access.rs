@@ -20,6 +20,7 @@ use super::clocks::Activity;
 use crate::entry::Tier;
 use crate::error::Error;
 use crate::protocol::http::Reply;
+use crate::stats::{Outcome, Stats};
 
 /// The log's target.
 const TARGET: &str = "larder::access";
@@ -42,7 +43,16 @@ pub(super) struct Answer {
 #[derive(Debug)]
 pub(super) struct Ticket {
     activity: Arc<Activity>,
+    waits: Option<Box<Wait>>,
     line: Option<Box<Line>>,
+}
+
+/// A request that memory alone can't answer. In a box, so that those that it can answer carry no room for it.
+#[derive(Debug)]
+struct Wait {
+    since: Instant,
+    protocol: &'static str,
+    stats: Arc<Stats>,
 }
 
 /// What a line of the log is made of.
@@ -134,7 +144,7 @@ impl Ticket {
                 whole: false,
             })
         });
-        Self { activity, line }
+        Self { activity, waits: None, line }
     }
 
     /// Who answers.
@@ -144,6 +154,11 @@ impl Ticket {
         }
     }
 
+    /// The answer takes more than a look into memory: its time is counted. What memory has is not worth a time stamp.
+    pub(super) fn waits_for(&mut self, protocol: &'static str, stats: &Arc<Stats>) {
+        self.waits = Some(Box::new(Wait { since: Instant::now(), protocol, stats: Arc::clone(stats) }));
+    }
+
     /// Whether the daemon is stopping.
     pub(super) fn stopping(&self) -> bool {
         self.activity.stopping()
@@ -151,6 +166,9 @@ impl Ticket {
 
     /// The answer to its request.
     pub(super) fn answer(mut self, response: Response<Reply>) -> Response<Answer> {
+        if let Some(wait) = self.waits.take() {
+            wait.stats.took(wait.protocol, outcome(&response), wait.since.elapsed());
+        }
         if let Some(line) = &mut self.line {
             line.status = Some(response.status());
             line.tier = response.body().tier();
@@ -170,6 +188,20 @@ impl Drop for Ticket {
         if let Some(line) = &self.line {
             line.write();
         }
+    }
+}
+
+/// What an answer's head tells of how it went.
+fn outcome(response: &Response<Reply>) -> Outcome {
+    let is_absent = || match Call::ended(response.headers()) {
+        Some(call) => call == Call::NotFound,
+        None => response.status() == StatusCode::NOT_FOUND,
+    };
+    match response.body().tier() {
+        Some(_) => Outcome::Hit,
+        None if response.status() == StatusCode::NOT_MODIFIED => Outcome::Hit,
+        None if is_absent() => Outcome::Miss,
+        None => Outcome::Other,
     }
 }
 

@@ -9,15 +9,18 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use hyper::header::HeaderName;
-use hyper::{Method, StatusCode};
+use hyper::{HeaderMap, Method, StatusCode};
 use serde_json::{Map, Value, json};
 use tokio::sync::Semaphore;
 
 use super::clocks::Registry;
+use super::log::{Log, Wish};
+use super::metrics;
 use super::notices::Notices;
-use crate::cache::Cache;
+use crate::cache::{Cache, CacheStatus};
 use crate::entry::Tier;
-use crate::stats::{Counter, SHEDS, Stats, TIERS};
+use crate::protocol::http;
+use crate::stats::{Counter, ProtocolStats, SHEDS, Stats, TIERS, Tally};
 
 pub(super) use status::ListenerStatus;
 
@@ -25,12 +28,13 @@ pub(super) use status::ListenerStatus;
 #[derive(Debug)]
 pub(super) struct Admin {
     started: Instant,
-    /// In milliseconds since the epoch.
-    started_ms: u64,
+    /// The same by the wall clock.
+    started_at: SystemTime,
     listeners: Vec<ListenerStatus>,
     cache: Cache,
     registry: Arc<Registry>,
     notices: Notices,
+    log: Arc<Log>,
     ready: AtomicBool,
     /// Who may fly canaries.
     canary: Arc<Semaphore>,
@@ -47,6 +51,10 @@ pub(super) enum Page {
     Stats,
     /// All that `larder status` shows.
     Status,
+    /// The same for Prometheus.
+    Metrics,
+    /// What is logged, and for how long. Without a filter: GET shows it, POST ends what is in force for a while.
+    Log { filter: Option<String>, time: Duration },
     /// The first `limit` rows of the queue; answered when something changes, at the latest after `wait`.
     Queue { limit: usize, wait: Duration },
     /// Flies a canary to each upstream; asked for by POST.
@@ -61,6 +69,9 @@ pub const VERSION_HEADER: HeaderName = HeaderName::from_static("larder-version")
 
 /// Rows of the queue in one answer, at most.
 const QUEUE_ROWS_MAX: usize = 10_000;
+
+/// For how long a filter of the log is in force, where nobody says so.
+const LOG_TIME: Duration = Duration::from_secs(600);
 
 /// A wait for a change of the queue, at most.
 const WAIT_MAX: Duration = Duration::from_secs(10);
@@ -80,6 +91,7 @@ impl Page {
             ["stats"] => Ok(Self::Stats),
             ["status"] if admin => Ok(Self::Status),
             ["status"] => Err((StatusCode::FORBIDDEN, "the status is shown by the admin socket only")),
+            ["metrics"] => Ok(Self::Metrics),
             ["queue"] if admin => {
                 let number = |name: &str| {
                     let pairs = query.unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
@@ -97,10 +109,18 @@ impl Page {
                     _ => Err((StatusCode::BAD_REQUEST, "`limit` and `wait_ms` are numbers")),
                 }
             }
+            ["log"] if admin => {
+                let number = http::query(query, "for_ms").map(|text| text.parse::<u64>()).transpose();
+                let time = number.map(|ms| ms.map_or(LOG_TIME, Duration::from_millis));
+                let filter = http::query(query, "filter");
+                time.map(|time| Self::Log { filter, time })
+                    .map_err(|_| (StatusCode::BAD_REQUEST, "`for_ms` is a number"))
+            }
+            ["log"] => Err((StatusCode::FORBIDDEN, "the log is changed by the admin socket only")),
             ["queue"] => Err((StatusCode::FORBIDDEN, "the queue is shown by the admin socket only")),
             ["canary"] if admin => Ok(Self::Canary),
             ["canary"] => Err((StatusCode::FORBIDDEN, "canaries fly by the admin socket only")),
-            _ => Err((StatusCode::NOT_FOUND, "under /-/ are healthz, readyz and stats")),
+            _ => Err((StatusCode::NOT_FOUND, "under /-/ are healthz, readyz, stats and metrics")),
         }
     }
 }
@@ -112,15 +132,17 @@ impl Admin {
         cache: Cache,
         registry: Arc<Registry>,
         notices: Notices,
+        log: Arc<Log>,
         listeners: Vec<ListenerStatus>,
     ) -> Self {
         Self {
             started: Instant::now(),
-            started_ms: now_ms(),
+            started_at: SystemTime::now(),
             listeners,
             cache,
             registry,
             notices,
+            log,
             ready: AtomicBool::new(false),
             canary: Arc::new(Semaphore::new(1)),
         }
@@ -132,10 +154,16 @@ impl Admin {
     }
 
     /// The page's status and content; JSON where it isn't text.
-    pub(super) async fn show(&self, page: Page, method: &Method) -> (StatusCode, Content) {
+    pub(super) async fn show(
+        &self,
+        page: Page,
+        method: &Method,
+        headers: &HeaderMap,
+    ) -> (StatusCode, Content) {
         let asks = matches!(*method, Method::GET | Method::HEAD);
         match page {
             Page::Canary => self.canary(method).await,
+            Page::Log { filter, time } => self.log(method, filter, time),
             _ if !asks => {
                 (StatusCode::METHOD_NOT_ALLOWED, Content::Text("only GET and HEAD are answered here\n"))
             }
@@ -146,6 +174,10 @@ impl Admin {
             }
             Page::Stats => (StatusCode::OK, Content::json(&self.stats().await)),
             Page::Status => (StatusCode::OK, Content::json(&self.status().await)),
+            Page::Metrics => {
+                let format = metrics::Format::asked_for(headers);
+                (StatusCode::OK, Content::Metrics(format.content_type(), self.metrics(format).await))
+            }
             Page::Queue { limit, wait } => (StatusCode::OK, Content::json(&self.queue(limit, wait).await)),
         }
     }
@@ -189,14 +221,42 @@ impl Admin {
         })
     }
 
+    fn log(&self, method: &Method, filter: Option<String>, time: Duration) -> (StatusCode, Content) {
+        let wish = match (method, filter) {
+            (&Method::GET | &Method::HEAD, None) => Wish::Show,
+            (&Method::POST, Some(filter)) => Wish::Set(filter, time),
+            (&Method::POST, None) => Wish::Revert,
+            _ => return (StatusCode::METHOD_NOT_ALLOWED, Content::Text("a filter is set by POST\n")),
+        };
+        match self.log.answer(wish) {
+            Ok(page) => (StatusCode::OK, Content::json(&page)),
+            Err(error) => (StatusCode::BAD_REQUEST, Content::Words(format!("{}\n", error.message()))),
+        }
+    }
+
+    async fn metrics(&self, format: metrics::Format) -> String {
+        let seen = metrics::Seen {
+            stats: self.cache.stats(),
+            cache: self.cache.status().await,
+            configuration: self.notices.configuration(),
+            warnings: self.notices.warnings().len(),
+            connections: self.registry.count(),
+            ready: self.ready.load(Ordering::Acquire),
+            started: self.started_at,
+        };
+        metrics::page(&seen, format)
+    }
+
     async fn stats(&self) -> Value {
         let mut page = self.head();
         let notices = json!({
             "configuration": self.notices.configuration(),
             "warnings": self.notices.warnings(),
         });
-        let status = serde_json::to_value(self.cache.status().await).unwrap_or_default();
-        for part in [notices, status, counters(self.cache.stats())] {
+        let status = self.cache.status().await;
+        let counters = counters(self.cache.stats(), &status);
+        let status = serde_json::to_value(status).unwrap_or_default();
+        for part in [notices, status, counters] {
             extend(&mut page, part);
         }
         page
@@ -225,15 +285,19 @@ fn extend(page: &mut Value, part: Value) {
     }
 }
 
-fn now_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+/// Milliseconds since the epoch.
+fn epoch_ms(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
 /// What a page is made of.
 #[derive(Debug)]
 pub(super) enum Content {
     Text(&'static str),
+    Words(String),
     Json(Bytes),
+    /// With its media type.
+    Metrics(&'static str, String),
 }
 
 // === impl Content ===
@@ -246,7 +310,9 @@ impl Content {
     }
 }
 
-fn counters(stats: &Stats) -> Value {
+/// The counters, and beside them what the stores count themselves.
+fn counters(stats: &Stats, status: &CacheStatus) -> Value {
+    let evictions = status.disk.evictions + status.outbox.evictions;
     let named = |pairs: &[(&str, &Counter)]| -> Map<String, Value> {
         pairs.iter().map(|(name, counter)| ((*name).to_owned(), counter.read().into())).collect()
     };
@@ -254,15 +320,15 @@ fn counters(stats: &Stats) -> Value {
         .protocols()
         .into_iter()
         .map(|(name, protocol)| {
-            let hits: Vec<(&str, &Counter)> = TIERS.into_iter().map(Tier::name).zip(&protocol.hits).collect();
             let mut counts = named(&[
-                ("misses", &protocol.misses),
-                ("puts", &protocol.puts),
                 ("refused", &protocol.refused),
                 ("bytes_in", &protocol.bytes_in),
                 ("bytes_out", &protocol.bytes_out),
             ]);
-            counts.insert("hits".into(), named(&hits).into());
+            counts.insert("misses".into(), protocol.misses.read().into());
+            counts.insert("puts".into(), protocol.puts.read().into());
+            counts.insert("hits".into(), by_tier(&protocol.hits, Tally::read));
+            counts.insert("namespaces".into(), namespaces(&protocol));
             let reported = named(&[
                 ("local_hits", &protocol.reported.local_hits),
                 ("local_misses", &protocol.reported.local_misses),
@@ -277,18 +343,38 @@ fn counters(stats: &Stats) -> Value {
         .collect();
     let sheds: Vec<(&str, &Counter)> =
         SHEDS.into_iter().map(|reason| (reason.name(), stats.shed(reason))).collect();
-    let totals = named(&[
+    let mut totals = named(&[
         ("fills", &stats.fills),
         ("fills_joined", &stats.fills_joined),
         ("uploads", &stats.uploads),
         ("uploads_ended", &stats.uploads_ended),
         ("uploads_superseded", &stats.uploads_superseded),
-        ("evictions", &stats.evictions),
         ("corrupt", &stats.corrupt),
         ("deadline_misses", &stats.deadline_misses),
         ("denied_reads", &stats.denied_reads),
     ]);
+    totals.insert("evictions".into(), evictions.into());
     json!({ "protocols": protocols, "sheds": named(&sheds), "totals": totals })
+}
+
+fn by_tier(hits: &[Tally; 4], count: impl Fn(&Tally) -> u64) -> Value {
+    let tiers = TIERS.into_iter().map(Tier::name).zip(hits);
+    tiers.map(|(tier, hits)| (tier.to_owned(), count(hits).into())).collect::<Map<_, Value>>().into()
+}
+
+/// Those that the protocol's clients asked for.
+fn namespaces(protocol: &ProtocolStats) -> Value {
+    let counts = protocol.namespaces.all().filter_map(|(name, place)| {
+        let (misses, puts) = (protocol.misses.of(place), protocol.puts.of(place));
+        let hits: u64 = protocol.hits.iter().map(|hits| hits.of(place)).sum();
+        let counts = json!({
+            "hits": by_tier(&protocol.hits, |hits| hits.of(place)),
+            "misses": misses,
+            "puts": puts,
+        });
+        (hits + misses + puts > 0).then(|| (name.to_owned(), counts))
+    });
+    counts.collect::<Map<_, _>>().into()
 }
 
 #[cfg(test)]

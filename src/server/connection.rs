@@ -21,6 +21,7 @@ use super::identity::Caller;
 use super::listen::Gate;
 use super::visit::Visit;
 use super::wire::{Socket, Version, Wire};
+use crate::stats::Place;
 
 /// One read of an upload takes at most this, and a head over it is 431.
 pub(super) const HTTP1_BUFFER_BYTES: usize = 256 << 10;
@@ -48,6 +49,8 @@ struct Frontdesk {
 struct Answering {
     ticket: Option<Ticket>,
     reply: dispatch::Answering,
+    /// Whom its request is counted for.
+    place: Place,
     multiplexed: bool,
 }
 
@@ -184,8 +187,10 @@ impl Service<Request<Incoming>> for Frontdesk {
     fn call(&self, request: Request<Incoming>) -> Answering {
         let mut ticket = Ticket::new(Arc::clone(&self.activity), &request);
         let request = request.map(|body| Uploading::new(body, &self.activity));
+        // Until it is known whom it is for.
+        Place::default().enter();
         let reply = dispatch::answer(&self.door, &self.visit, &mut ticket, request);
-        Answering { ticket: Some(ticket), reply, multiplexed: self.multiplexed }
+        Answering { ticket: Some(ticket), reply, place: Place::current(), multiplexed: self.multiplexed }
     }
 }
 
@@ -193,7 +198,11 @@ impl Future for Answering {
     type Output = Result<Response<Answer>, std::convert::Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut response = ready!(Pin::new(&mut self.reply).poll(cx));
+        self.place.enter();
+        let polled = Pin::new(&mut self.reply).poll(cx);
+        // Doors and gRPC come to know it while they answer.
+        self.place = Place::current();
+        let mut response = ready!(polled);
         let ticket = self.ticket.take().expect("not polled again after it was ready");
         if !self.multiplexed && ticket.stopping() {
             response = dispatch::last_on_its_connection(response);

@@ -31,7 +31,7 @@ const MAP: &str = "not a path of this cache, which serves [/ns]/cas/{64 hex}, [/
                    (Bazel, moon), [/ns]/v8/artifacts (Turborepo), [/ns]/v1/cache/{hash} (Nx), /gradle[/ns]/{key}, \
                    /blob/{ns}/{name} (Rush, Please, anything), /ccache[/ns]/…, /maven[/ns]/v1.2/…, \
                    /larder/{container}/{blob} (Azure Blob: lage), /s3/{bucket}/{key} (S3), /-/healthz, \
-                   /-/readyz, /-/stats, and the Remote Execution API over gRPC (HTTP/2)\n";
+                   /-/readyz, /-/stats, /-/metrics, and the Remote Execution API over gRPC (HTTP/2)\n";
 
 const NO_TOKEN: &str = "this listener needs a token (`larder token new --bearer NAME` issues one): Authorization: Bearer TOKEN, or Basic with \
      its name and TOKEN";
@@ -108,6 +108,7 @@ pub(super) fn answer(
             if let Some(answer) = frontends.answer_now(&spot, &call, &request) {
                 return Answering::Now(Some(answer));
             }
+            ticket.waits_for(call.protocol().name(), frontends.stats());
             Answering::Later(frontends.answer(spot, call, request))
         }
         Ok(Routed::Frontend(Found::Unserved(name))) => {
@@ -146,7 +147,10 @@ fn enter(door: &Door, ticket: &mut Ticket, call: Call, request: Request<Uploadin
     ticket.answered_by(call.protocol().name());
     match door.frontends.answer_now(&None, &call, &request) {
         Some(answer) => Answering::Now(Some(answer)),
-        None => Answering::Later(door.frontends.answer(None, call, request)),
+        None => {
+            ticket.waits_for(call.protocol().name(), door.frontends.stats());
+            Answering::Later(door.frontends.answer(None, call, request))
+        }
     }
 }
 
@@ -157,6 +161,7 @@ fn call(door: &Arc<Door>, visit: &Visit, ticket: &mut Ticket, request: Request<U
         return Answering::Now(Some(reapi::refusal(StatusCode::NOT_FOUND, words)));
     }
     ticket.answered_by(Protocol::Reapi.name());
+    ticket.waits_for(Protocol::Reapi.name(), door.frontends.stats());
     let route = reapi::Route::parse(request.uri().path());
     Answering::Later(door.frontends.answer(None, Call::Reapi(route), request))
 }
@@ -218,9 +223,15 @@ async fn unauthorized(request: Request<Uploading>) -> Answer {
 
 async fn show(admin: &Admin, page: Page, request: Request<Uploading>) -> Answer {
     let (head, upload) = Upload::of(request);
-    let answer = match admin.show(page, &head.method).await {
+    let answer = match admin.show(page, &head.method, &head.headers).await {
         (status, Content::Text(words)) => http::text(status, words),
+        (status, Content::Words(words)) => http::text(status, words),
         (status, Content::Json(bytes)) => http::json(status, bytes),
+        (status, Content::Metrics(content_type, page)) => {
+            let mut answer = http::text(status, page);
+            answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+            answer
+        }
     };
     of_this_version(upload.finish(answer, DRAIN_BYTES_MAX).await)
 }

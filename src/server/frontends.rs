@@ -18,6 +18,7 @@ use crate::key::Scope;
 use crate::keyring::Keyring;
 use crate::protocol::http::{self, Answer, Dialect as _, Entries, Target, Upload};
 use crate::protocol::{Admission, Context, Places, bazel, blob, ccache, gradle, maven, nx, reapi, turborepo};
+use crate::stats::Stats;
 
 /// A refused upload is read up to here, so that the client comes to read the answer.
 pub(super) const DRAIN_BYTES_MAX: u64 = 64 << 20;
@@ -35,6 +36,7 @@ pub(super) struct Frontends {
     reapi: reapi::Frontend,
     doors: Doors,
     places: Arc<Places>,
+    stats: Arc<Stats>,
 }
 
 /// A protocol that is served.
@@ -208,7 +210,9 @@ impl Call {
 impl Frontends {
     pub(super) fn new(context: Context, places: Places, keyring: &Keyring) -> Self {
         let (context, places) = (Arc::new(context), Arc::new(places));
+        let stats = Arc::clone(context.cache.stats());
         Self {
+            stats,
             bazel: bazel::Frontend::new(Arc::clone(&context)),
             turborepo: turborepo::Frontend::new(Arc::clone(&context)),
             nx: nx::Frontend::new(Arc::clone(&context)),
@@ -220,6 +224,11 @@ impl Frontends {
             reapi: reapi::Frontend::new(context, Arc::clone(&places)),
             places,
         }
+    }
+
+    /// What all of them count in.
+    pub(super) fn stats(&self) -> &Arc<Stats> {
+        &self.stats
     }
 
     /// Whose a path is; of `only` one protocol where the listener is for that alone.
@@ -252,10 +261,12 @@ impl Frontends {
         if namespace.is_empty() {
             return Ok(None);
         }
-        Ok(Some(match namespace {
+        let scope = match namespace {
             [one] => self.places.scope(one)?,
             several => self.places.scope(&several.join("/"))?,
-        }))
+        };
+        self.stats.namespaces.enter(scope.namespace.as_str());
+        Ok(Some(scope))
     }
 
     fn scope<'a>(&'a self, spot: &'a Spot) -> &'a Scope {

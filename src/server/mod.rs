@@ -17,6 +17,8 @@ mod guard;
 mod handed;
 mod identity;
 mod listen;
+mod log;
+mod metrics;
 mod notices;
 mod path;
 mod tokens;
@@ -38,6 +40,7 @@ pub use frontends::{Named, Protocol};
 pub use identity::{listener_of, user_name};
 pub(crate) use listen::check_path;
 pub use listen::{Bound, Endpoint, Wanted};
+pub use log::LogSwitch;
 pub use notices::{Configuration, Notices, Warning};
 pub use tokens::Tokens;
 
@@ -71,6 +74,8 @@ pub struct Settings {
     pub routes: Routes,
     /// What the daemon has to say of itself.
     pub notices: Notices,
+    /// How what is logged is changed while it runs; `None`: not at all.
+    pub log: Option<LogSwitch>,
     /// How long HTTP/1 connections without a request stay readable when the daemon stops.
     pub linger: Duration,
     /// How long requests may run on when the daemon stops.
@@ -102,6 +107,7 @@ impl Default for Settings {
             keyring: Keyring::none(),
             routes: Routes::default(),
             notices: Notices::default(),
+            log: None,
             linger: Duration::from_secs(1),
             grace: Duration::from_secs(5),
         }
@@ -128,6 +134,7 @@ impl Server {
             context.cache.clone(),
             Arc::clone(&registry),
             server.settings.notices.clone(),
+            log::Log::new(server.settings.log, server.settings.notices.clone()),
             bound.listeners.iter().map(ListenerStatus::of).collect(),
         ));
         let ready = announce_ready(context.cache.clone(), Arc::clone(&admin));

@@ -194,12 +194,12 @@ impl Store {
         Usage {
             entries: index.len() as u64,
             bytes: index.charged,
+            bound_bytes: index.disk,
             live_bytes: index.body_bytes,
             draft_bytes: index.reserved,
             segments,
             log_bytes,
             dead_bytes,
-            bound_bytes: index.disk,
             free_bytes: sample.free,
             free_inodes: sample.free_inodes,
             inodes: sample.inodes,

@@ -169,6 +169,8 @@ pub struct Usage {
     pub entries: u64,
     /// What entries are charged against `disk`.
     pub bytes: u64,
+    /// `disk`, as it is in force; `u64::MAX` for the outbox, which has no bound of its own.
+    pub bound_bytes: u64,
     /// Bytes of bodies.
     pub live_bytes: u64,
     /// Bytes that drafts have reserved.
@@ -179,8 +181,6 @@ pub struct Usage {
     pub log_bytes: u64,
     /// Bytes of the log that compaction could free.
     pub dead_bytes: u64,
-    /// `disk`, as it is in force; `u64::MAX`: its caller bounds it.
-    pub bound_bytes: u64,
     /// Free bytes of the filesystem, when last looked at.
     pub free_bytes: u64,
     /// Free inodes of it, likewise; 0 of 0 where a filesystem doesn't count them.

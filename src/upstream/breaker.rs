@@ -22,7 +22,7 @@ use super::{Direction, Failure, Fault, Signal};
 use crate::key::ObjectName;
 
 /// Faults in a row that open it.
-const FAULTS_IN_A_ROW: u32 = 3;
+pub(super) const FAULTS_IN_A_ROW: u32 = 3;
 
 /// With a success this recent, one deadline alone is taken for a slow object, not for a dead upstream.
 const RECENT_SUCCESS: Duration = Duration::from_secs(10);

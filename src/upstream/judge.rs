@@ -9,9 +9,9 @@ use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::breaker::Breaker;
-use super::probe::Wake;
 use super::remote::RemoteSettings;
 use super::runtime::Spawner;
+use super::surroundings::Wake;
 use super::{Failure, Fault, Signal, Upstream};
 use crate::error::Result;
 use crate::key::ObjectName;
@@ -35,7 +35,7 @@ pub(super) struct Inner {
     pub(super) answered: AtomicBool,
     pub(super) denied_reads: AtomicU32,
     /// Ended with the last clone.
-    pub(super) _probers: [AbortOnDropHandle<Option<()>>; 2],
+    pub(super) _probers: Vec<AbortOnDropHandle<Option<()>>>,
 }
 
 // === impl Inner ===

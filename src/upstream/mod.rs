@@ -41,6 +41,7 @@ mod probe;
 mod pump;
 mod remote;
 mod runtime;
+mod surroundings;
 mod uploads;
 
 pub use breaker::{State, Word};

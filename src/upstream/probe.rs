@@ -1,16 +1,18 @@
 //! The prober: while a breaker is open, asks its upstream whether it is there again.
 //!
-//! After 1 s, doubling to 60 s, jittered; at once when something says that the world has changed: the machine
-//! slept ([`Wake`]), its addresses or routes are others, its credentials file is another, or somebody nudges. One task for each direction,
-//! asleep without a timer while the breaker is closed.
+//! After 1 s, doubling to 60 s, jittered; at once when something says that the world has changed: the machine slept,
+//! moved or got another clock ([`super::surroundings`]), the store's credentials file is another, or somebody nudges.
+//! Then it asks with a closed breaker too, over new connections: whether the upstream is still there is seen before the
+//! next request waits for it. One task for each direction, asleep without a timer while the breaker is closed.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::breaker::Breaker;
+use tokio::sync::watch;
+
+use super::breaker::{Breaker, FAULTS_IN_A_ROW};
 use super::{Direction, Fault, Signal, Upstream};
 
 /// The first probe goes this long after the breaker opened.
@@ -19,35 +21,40 @@ const FIRST: Duration = Duration::from_secs(1);
 /// No two probes are further apart.
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// How often a waiting prober looks whether the machine slept or moved.
+/// How often a waiting prober looks whether its store has other keys.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// Sees a sleep of the machine.
-#[derive(Debug)]
-pub(super) struct Wake {
-    slept_ms: AtomicU64,
-}
-
-/// Probes `store` whenever `breaker` is open, for ever.
+/// Probes `store` whenever `breaker` is open, and whenever `surroundings` change, for ever.
 pub(super) async fn run(
     store: Arc<dyn Upstream>,
     breaker: Arc<Breaker>,
     direction: Direction,
     deadline: Duration,
+    mut surroundings: watch::Receiver<u64>,
 ) {
+    let mut nudges = breaker.nudges();
     loop {
-        breaker.until_open(true).await;
+        tokio::select! {
+            () = breaker.until_open(true) => {}
+            () = next(&mut surroundings) => {
+                store.disconnect();
+                confirm(&*store, &breaker, direction, deadline).await;
+            }
+            () = next(&mut nudges) => confirm(&*store, &breaker, direction, deadline).await,
+        }
         let mut wait = FIRST;
-        let mut nudges = breaker.nudges();
         while breaker.is_open() {
             let changed = tokio::select! {
                 () = breaker.until_open(false) => break,
-                () = changed(&*store) => {
+                () = next(&mut surroundings) => {
                     store.disconnect();
                     true
                 }
-                // An error would mean that the sender, which is the breaker's, is gone.
-                _ = nudges.changed() => true,
+                () = has_other_keys(&*store) => {
+                    store.disconnect();
+                    true
+                }
+                () = next(&mut nudges) => true,
                 () = tokio::time::sleep(jittered(wait)) => false,
             };
             probe(&*store, &breaker, direction, deadline).await;
@@ -56,27 +63,47 @@ pub(super) async fn run(
     }
 }
 
-async fn probe(store: &dyn Upstream, breaker: &Breaker, direction: Direction, deadline: Duration) {
+/// Asks a store that is up, until it says that it still is or the breaker opens.
+async fn confirm(store: &dyn Upstream, breaker: &Breaker, direction: Direction, deadline: Duration) {
+    for _ in 0..FAULTS_IN_A_ROW {
+        if probe(store, breaker, direction, deadline).await || breaker.is_open() {
+            return;
+        }
+        tokio::time::sleep(jittered(FIRST)).await;
+    }
+}
+
+/// Whether the store answered as one that is up.
+async fn probe(store: &dyn Upstream, breaker: &Breaker, direction: Direction, deadline: Duration) -> bool {
     let near = breaker.near();
     let answer = tokio::time::timeout(deadline, store.probe(direction, near.as_ref())).await;
     match answer.unwrap_or_else(|_| Err(Fault::state(Signal::Deadline, "no answer to a probe in time"))) {
-        Ok(()) => breaker.success(),
+        Ok(()) => {
+            breaker.success();
+            true
+        }
         Err(fault) => {
             breaker.failed(&fault, near.as_ref());
             if fault.signal == Signal::Deadline {
                 store.disconnect();
             }
+            false
         }
     }
 }
 
-/// Waits until the machine has slept, its addresses or routes are others, or the store has other keys.
-async fn changed(store: &dyn Upstream) {
-    let wake = Wake::new();
-    let before = routes();
+/// Waits for the next change; for ever when nobody is left to tell of one.
+async fn next(changes: &mut watch::Receiver<u64>) {
+    if changes.changed().await.is_err() {
+        std::future::pending().await
+    }
+}
+
+/// Waits until the store has other keys.
+async fn has_other_keys(store: &dyn Upstream) {
     loop {
         tokio::time::sleep(LOOK).await;
-        if wake.slept() || routes() != before || store.has_other_keys() {
+        if store.has_other_keys() {
             return;
         }
     }
@@ -88,51 +115,10 @@ fn jittered(wait: Duration) -> Duration {
     wait * (800 + random as u32) / 1000
 }
 
-/// A hash of the machine's addresses and routes, always 0 where they can't be read.
-fn routes() -> u64 {
-    let mut hasher = std::hash::DefaultHasher::new();
-    for file in ["/proc/net/route", "/proc/net/if_inet6", "/proc/net/fib_trie"] {
-        // Pseudo files: the kernel writes them into memory, no disk is asked.
-        hasher.write(&std::fs::read(file).unwrap_or_default());
-    }
-    hasher.finish()
-}
-
-// === impl Wake ===
-
-impl Wake {
-    pub(super) fn new() -> Self {
-        Self { slept_ms: AtomicU64::new(asleep_ms()) }
-    }
-
-    /// Whether the machine slept since this was last asked.
-    pub(super) fn slept(&self) -> bool {
-        let now = asleep_ms();
-        // Two clocks are read one after the other: less than a second is noise.
-        now > self.slept_ms.swap(now, Ordering::Relaxed) + 1000
-    }
-}
-
-/// Milliseconds asleep since boot: the clock that counts sleep less the clock that doesn't.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn asleep_ms() -> u64 {
-    use rustix::time::{ClockId, clock_gettime};
-    let ms = |clock| {
-        let now = clock_gettime(clock);
-        now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000
-    };
-    let awake = ms(ClockId::Monotonic);
-    ms(ClockId::Boottime).saturating_sub(awake)
-}
-
-/// Not to be had here: a sleep is seen by its dead connections.
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn asleep_ms() -> u64 {
-    0
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use futures_util::future::BoxFuture;
     use tokio::sync::{mpsc, watch};
     use tokio::time::Instant;
@@ -148,6 +134,7 @@ mod tests {
     struct Scripted {
         probes: mpsc::Sender<Instant>,
         answer: parking_lot::Mutex<Result<(), Fault>>,
+        disconnects: AtomicUsize,
     }
 
     impl Upstream for Scripted {
@@ -182,27 +169,37 @@ mod tests {
             let answer = self.answer.lock().clone();
             Box::pin(async move { answer })
         }
+        fn disconnect(&self) {
+            self.disconnects.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     struct Probing {
         breaker: Arc<Breaker>,
         store: Arc<Scripted>,
         probes: mpsc::Receiver<Instant>,
+        moves: watch::Sender<u64>,
         _task: tokio_util::task::AbortOnDropHandle<()>,
     }
 
     fn probing(answer: Result<(), Fault>) -> Probing {
         let (sender, probes) = mpsc::channel(PROBES_MAX);
-        let store = Arc::new(Scripted { probes: sender, answer: parking_lot::Mutex::new(answer) });
+        let store = Arc::new(Scripted {
+            probes: sender,
+            answer: parking_lot::Mutex::new(answer),
+            disconnects: AtomicUsize::new(0),
+        });
+        let (moves, moved) = watch::channel(0);
         let breaker = Arc::new(Breaker::new(Direction::Read, "test".into(), watch::Sender::new(0)));
         let task = run(
             Arc::clone(&store) as Arc<dyn Upstream>,
             Arc::clone(&breaker),
             Direction::Read,
             Duration::from_secs(2),
+            moved,
         );
         let _task = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(task));
-        Probing { breaker, store, probes, _task }
+        Probing { breaker, store, probes, moves, _task }
     }
 
     fn down() -> Fault {
@@ -261,12 +258,38 @@ mod tests {
         assert_eq!(t.probes.recv().await.unwrap(), before);
     }
 
-    #[test]
-    fn a_machine_that_is_awake_did_not_sleep() {
-        let wake = Wake::new();
-        assert!(!wake.slept() && !wake.slept());
-        wake.slept_ms.store(0, Ordering::Relaxed);
-        assert_eq!(wake.slept(), asleep_ms() > 1000, "this machine's own sleep, if any");
-        assert_eq!(routes(), routes());
+    #[tokio::test(start_paused = true)]
+    async fn what_is_up_is_asked_at_once_over_new_connections_when_the_machine_moved() {
+        let mut t = probing(Ok(()));
+        // Let it begin.
+        tokio::time::advance(Duration::from_secs(1)).await;
+        tokio::task::yield_now().await;
+        for moves in 1..=2 {
+            let before = Instant::now();
+            t.moves.send_modify(|count| *count += 1);
+            assert_eq!(t.probes.recv().await.unwrap(), before, "at once");
+            assert_eq!(t.store.disconnects.load(Ordering::Relaxed), moves);
+        }
+        tokio::time::advance(Duration::from_secs(600)).await;
+        tokio::task::yield_now().await;
+        assert!(t.probes.try_recv().is_err() && !t.breaker.is_open(), "it is up, so once is enough");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_gone_where_the_machine_moved_to_is_known_before_a_request_asks() {
+        let mut t = probing(Err(Fault::state(Signal::Fault, "no route to host")));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        tokio::task::yield_now().await;
+        t.moves.send_modify(|count| *count += 1);
+        t.breaker.until_open(true).await;
+        for _ in 0..FAULTS_IN_A_ROW {
+            t.probes.recv().await.unwrap();
+        }
+        // Back home: it is asked at once, and up.
+        *t.store.answer.lock() = Ok(());
+        let before = Instant::now();
+        t.moves.send_modify(|count| *count += 1);
+        t.breaker.until_open(false).await;
+        assert_eq!(before, Instant::now());
     }
 }

@@ -17,9 +17,10 @@ use super::judge::Inner;
 use super::location::{Location, Place};
 use super::object::Objects;
 use super::prefix::below;
-use super::probe::{self, Wake};
+use super::probe;
 use super::pump::pump;
 use super::runtime::{Runtime, Spawner};
+use super::surroundings::Wake;
 use super::{
     Credentials, Direction, Failure, GetOptions, Got, Listed, Looked, Object, PutDone, PutOptions, Source,
     Upstream,
@@ -117,9 +118,13 @@ impl Remote {
         let (read, write) = (breaker(Direction::Read), breaker(Direction::Write));
         let deadline = settings.connect + settings.first_byte;
         let prober = |breaker: &Arc<Breaker>, direction| {
-            spawner.spawn(probe::run(Arc::clone(&store), Arc::clone(breaker), direction, deadline))
+            let (store, breaker) = (Arc::clone(&store), Arc::clone(breaker));
+            spawner.spawn(probe::run(store, breaker, direction, deadline, spawner.surroundings()))
         };
-        let probers = [prober(&read, Direction::Read), prober(&write, Direction::Write)];
+        let mut probers = vec![prober(&read, Direction::Read)];
+        if !settings.read_only {
+            probers.push(prober(&write, Direction::Write));
+        }
         let mut tag = [0; 8];
         let identity = settings.location.identity_below(prefix);
         tag.copy_from_slice(&blake3::hash(identity.as_bytes()).as_bytes()[..8]);
@@ -276,7 +281,7 @@ impl Remote {
         self.inner.changes.subscribe()
     }
 
-    /// Something changed (addresses, keys, the clock jumped): drops idle connections and probes what is refused.
+    /// Something changed (addresses, keys, the clock jumped): drops idle connections and asks whether it is there.
     pub fn nudge(&self) {
         self.inner.nudge();
     }

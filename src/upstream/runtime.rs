@@ -11,9 +11,11 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+
+use super::surroundings::{self, Machine};
 
 use crate::error::{Error, Kind, Result};
 
@@ -40,6 +42,7 @@ pub(super) struct Spawner {
     tasks: TaskTracker,
     stop: CancellationToken,
     buffers: Arc<Semaphore>,
+    surroundings: watch::Receiver<u64>,
 }
 
 /// Room for the bytes of one upload buffer; gives it back when dropped.
@@ -62,12 +65,15 @@ impl Runtime {
             .enable_all()
             .build()
             .map_err(|e| Error::new(Kind::Internal, "start the upstream threads").because(e))?;
+        let (changes, surroundings) = watch::channel(0);
         let spawner = Spawner {
             handle: inner.handle().clone(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
             buffers: Arc::new(Semaphore::new(BUFFER_BYTES_MAX)),
+            surroundings,
         };
+        spawner.detach(async move { surroundings::watch(Machine::new(), changes).await });
         Ok(Self { inner: Some(inner), spawner })
     }
 
@@ -110,6 +116,11 @@ impl Spawner {
         let stop = self.stop.clone();
         let work = async move { stop.run_until_cancelled(work).await };
         AbortOnDropHandle::new(self.tasks.spawn_on(work, &self.handle))
+    }
+
+    /// Changes whenever idle connections may be dead: see [`surroundings`].
+    pub(super) fn surroundings(&self) -> watch::Receiver<u64> {
+        self.surroundings.clone()
     }
 
     /// Runs `work` to its end even if nobody waits for it, unless the runtime stops.

@@ -103,11 +103,14 @@ pub(in crate::config) const TOP: &[Key<Wishes>] = &[
     ),
     key(
         "log.format",
-        Word(&["text", "json"]),
-        Is("\"text\""),
-        "How a line of the log looks: for people, or one JSON object for what collects logs.",
+        Word(&["auto", "text", "json", "journald"]),
+        Is("\"auto\""),
+        "How the log looks: lines for people, or one JSON object each for what collects logs, both on standard error; or \
+         entries of systemd's journal, with priorities and fields. `auto` is `journald` where standard error is the \
+         journal's (systemd says so by JOURNAL_STREAM), else `text`.",
         |to, value| {
-            to.log_format = [Format::Text, Format::Json][one_of(value, &["text", "json"])?];
+            let formats = [Format::Auto, Format::Text, Format::Json, Format::Journald];
+            to.log_format = formats[one_of(value, &["auto", "text", "json", "journald"])?];
             Ok(())
         },
     ),

@@ -47,7 +47,10 @@ const CORPUS: &[(&str, &[&str])] = &[
     ("upstream = 1", &["larder.toml:1:12: `upstream`: is not a text in quotes"]),
     ("listen = 1", &["larder.toml:1:10: `listen`: is not a list of texts"]),
     ("durability = \"much\"", &["larder.toml:1:14: `durability`: is not one of \"process\", \"power\""]),
-    ("log.format = \"xml\"", &["larder.toml:1:14: `log.format`: is not one of \"text\", \"json\""]),
+    (
+        "log.format = \"xml\"",
+        &["larder.toml:1:14: `log.format`: is not one of \"auto\", \"text\", \"json\", \"journald\""],
+    ),
     (
         "log.filter = \"larder=loud\"",
         &[

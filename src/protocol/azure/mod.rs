@@ -124,6 +124,7 @@ impl Frontend {
             return None;
         }
         let scope = self.places.scope(container).ok()?;
+        self.stats.namespaces.enter(scope.namespace.as_str());
         let key = self.key(&scope, name.clone()).ok()?;
         // A signature is only worth its cost when there is something to answer.
         let hit = self.context.cache.get_now(&scope, &key)?;
@@ -201,6 +202,7 @@ impl Frontend {
         let rights = auth::rights(&self.keyring, admission, &asked)?;
         let scope = self.places.scope(container);
         let scope = scope.map_err(|error| Refusal::bad("InvalidResourceName", error.message()))?;
+        self.stats.namespaces.enter(scope.namespace.as_str());
         match target {
             Target::Blob(container, name) => {
                 let key = self.key(&scope, name.clone())?;

@@ -224,7 +224,8 @@ impl Core {
         if instance.is_empty() {
             return Ok(self.places.unnamed().clone());
         }
-        self.places.scope(instance).map_err(|error| {
+        let scope = self.places.scope(instance);
+        scope.inspect(|scope| self.stats.namespaces.enter(scope.namespace.as_str())).map_err(|error| {
             Status::invalid_argument(format!(
                 "instance name `{}`: {}",
                 resource::shown(instance),

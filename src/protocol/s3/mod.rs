@@ -120,6 +120,7 @@ impl Frontend {
             return None;
         }
         let scope = self.places.scope(bucket).ok()?;
+        self.stats.namespaces.enter(scope.namespace.as_str());
         let key = self.key(&scope, name.clone()).ok()?;
         // A signature is only worth its cost when there is something to answer.
         let hit = self.context.cache.get_now(&scope, &key)?;
@@ -180,6 +181,7 @@ impl Frontend {
         caller.check(bucket, writes)?;
         let scope = self.places.scope(bucket);
         let scope = scope.map_err(|error| Refusal::bad("InvalidBucketName", error.message()))?;
+        self.stats.namespaces.enter(scope.namespace.as_str());
         match target {
             Target::Object(bucket, name) => {
                 let key = self.key(&scope, name.clone())?;

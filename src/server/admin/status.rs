@@ -3,13 +3,14 @@
 //! What is public, `/-/stats`, is part of it under the same names.
 
 use std::collections::BTreeMap;
+use std::time::SystemTime;
 
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::super::listen::{Gate, Listener};
 use super::super::notices::{Configuration, Warning};
-use super::{Admin, counters, extend, now_ms};
+use super::{Admin, counters, epoch_ms, extend};
 use crate::cache::{
     CacheStatus, DirectionStatus, Lately, QueueBounds, QueueSummary, SHEDS_WINDOW, UpstreamStatus,
 };
@@ -54,7 +55,7 @@ const READY_WITHIN_S: u64 = 60;
 impl Admin {
     pub(super) async fn status(&self) -> Value {
         let (status, known) = self.cache.status_now().await;
-        let now_ms = now_ms();
+        let (now_ms, started_ms) = (epoch_ms(SystemTime::now()), epoch_ms(self.started_at));
         let lately = self.cache.lately();
         let configuration = self.notices.configuration();
         let bounds = self.cache.queue_bounds();
@@ -69,11 +70,11 @@ impl Admin {
         of_queue(&status.queue, bounds, now_ms, &mut warn);
         if !self.is_ready() && self.started.elapsed().as_secs() > READY_WITHIN_S {
             let words = "the index is not read yet, so look-ups wait: see the log for what the disk says";
-            warn("ready".into(), words.into(), self.started_ms);
+            warn("ready".into(), words.into(), started_ms);
         }
         let queue = Queue::new(status.queue, bounds, known, &lately);
         let mut page = self.head();
-        let counters = counters(self.cache.stats());
+        let counters = counters(self.cache.stats(), &status);
         let upstreams: Vec<Value> = status.upstreams.iter().map(upstream).collect();
         let cache = serde_json::to_value(&status).unwrap_or_default();
         for part in [
@@ -81,7 +82,7 @@ impl Admin {
             counters,
             json!({
                 "healthy": warnings.is_empty(),
-                "started_ms": self.started_ms,
+                "started_ms": started_ms,
                 "configuration": configuration,
                 "listeners": self.listeners,
                 "queue": queue,

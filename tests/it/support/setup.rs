@@ -25,6 +25,8 @@ pub(crate) struct Setup {
     upstream: Option<String>,
     /// A shell command that runs first, as root of a mount name space of the daemon's own. `$DIR` is its folder.
     mounts: Option<String>,
+    /// Whether it has a network of its own, too: there is nobody else in it, so that it is reached by sockets only.
+    network: bool,
     nofile: Option<u64>,
 }
 
@@ -59,6 +61,7 @@ impl Setup {
             config: String::new(),
             upstream: None,
             mounts: None,
+            network: false,
             nofile: None,
         }
     }
@@ -98,6 +101,12 @@ impl Setup {
     pub(crate) fn mounts(mut self, script: &str) -> Self {
         self.mounts = Some(script.into());
         self
+    }
+
+    /// The same, as root of a network name space, too.
+    #[must_use]
+    pub(crate) fn network(self, script: &str) -> Self {
+        Self { network: true, ..self.mounts(script) }
     }
 
     /// How many descriptors it may have.
@@ -162,6 +171,7 @@ impl Setup {
                 let mut command = Command::new(if mounts.is_some() { "unshare" } else { "sh" });
                 if mounts.is_some() {
                     command.arg("--mount");
+                    command.args(self.network.then_some("--net"));
                     command.args((!rustix::process::geteuid().is_root()).then_some("--map-root-user"));
                     command.arg("sh");
                 }
@@ -221,7 +231,8 @@ impl Setup {
         let mut process = Process::spawn(&mut self.serve(), &self.home.path().join("log"));
         until("the daemon is ready", PATIENCE, || {
             assert!(process.runs(), "the daemon ended at its start:\n{}", process.said());
-            let answer = Request::get("/-/readyz").send(&Addr::Tcp(self.addr));
+            let by = if self.network { Addr::Unix(self.unix_path()) } else { Addr::Tcp(self.addr) };
+            let answer = Request::get("/-/readyz").send(&by);
             answer.is_ok_and(|answer| answer.status() == 200)
         });
         Daemon::new(self.clone(), process)

@@ -3,13 +3,17 @@
 //! Plain relaxed atomics: each number is right, no two are of exactly the same instant. What every request writes lies
 //! [`Spread`] over several cache lines, because a line that all cores write is the slowest thing on a hot path.
 
+mod namespaces;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use parking_lot::RwLock;
 
 use crate::entry::Tier;
+pub use namespaces::{NAMESPACES_MAX, Namespaces, Place, Tally};
 
 /// A number that only grows.
 #[derive(Debug, Default)]
@@ -50,11 +54,11 @@ pub enum Shed {
 #[derive(Debug, Default)]
 pub struct ProtocolStats {
     /// Hits by tier, in the order of [`TIERS`].
-    pub hits: [Counter; 4],
+    pub hits: [Tally; 4],
     /// Look-ups that found nothing.
-    pub misses: Counter,
+    pub misses: Tally,
     /// Uploads that were accepted, shed ones included.
-    pub puts: Counter,
+    pub puts: Tally,
     /// Requests refused: malformed, denied, too large.
     pub refused: Counter,
     /// Body bytes sent to clients.
@@ -63,7 +67,40 @@ pub struct ProtocolStats {
     pub bytes_in: Counter,
     /// What the clients themselves say they saw, where a protocol has a word for it.
     pub reported: Reported,
+    /// How long answers took that memory alone could not give, in the order of [`OUTCOMES`].
+    pub first_byte: [Histogram; 3],
+    /// Whom hits, misses and puts are counted for.
+    pub namespaces: Arc<Namespaces>,
 }
+
+/// How a request ended, as far as its answer's head tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// An entry was answered.
+    Hit,
+    /// It wasn't there.
+    Miss,
+    /// Anything else: a write, a refusal, a call that is not about one entry.
+    Other,
+}
+
+/// Times in buckets.
+#[derive(Debug, Default)]
+pub struct Histogram(Spread<Buckets>);
+
+/// One number for each bound, one for what is above all, and the sum of all in nanoseconds.
+#[derive(Debug, Default)]
+struct Buckets {
+    counts: [AtomicU64; BUCKETS.len() + 1],
+    nanos: AtomicU64,
+}
+
+/// The upper bounds of a [`Histogram`]'s buckets, in microseconds: from what a disk answers in to the deadline.
+pub const BUCKETS: [u64; 13] =
+    [100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 500_000, 1_500_000, 5_000_000];
+
+/// Every outcome, in the order of [`ProtocolStats::first_byte`].
+pub const OUTCOMES: [Outcome; 3] = [Outcome::Hit, Outcome::Miss, Outcome::Other];
 
 /// What clients report of their runs: their local cache included, which no request shows.
 #[derive(Debug, Default)]
@@ -82,6 +119,8 @@ pub struct Reported {
 #[derive(Debug, Default)]
 pub struct Stats {
     protocols: RwLock<BTreeMap<&'static str, Arc<ProtocolStats>>>,
+    /// Whom hits, misses and puts are counted for, in all protocols.
+    pub namespaces: Arc<Namespaces>,
     sheds: [Counter; SHEDS.len()],
     /// Entries that came from upstream and were published.
     pub fills: Counter,
@@ -95,9 +134,7 @@ pub struct Stats {
     pub uploads_ended: Counter,
     /// Uploads whose target was overwritten by somebody later than our acknowledgement.
     pub uploads_superseded: Counter,
-    /// Entries evicted.
-    pub evictions: Counter,
-    /// Entries found damaged and set aside.
+    /// Fills whose bytes were not what their name or the store said.
     pub corrupt: Counter,
     /// Misses because the first-byte deadline passed.
     pub deadline_misses: Counter,
@@ -156,6 +193,48 @@ impl<T> Spread<T> {
     }
 }
 
+// === impl Histogram ===
+
+impl Histogram {
+    /// One more that took this long.
+    pub fn observe(&self, took: Duration) {
+        let micros = took.as_micros();
+        let at = BUCKETS.iter().position(|bound| micros <= u128::from(*bound)).unwrap_or(BUCKETS.len());
+        let buckets = self.0.mine();
+        buckets.counts[at].fetch_add(1, Ordering::Relaxed);
+        buckets.nanos.fetch_add(took.as_nanos() as u64, Ordering::Relaxed);
+    }
+
+    /// How many took at most as long as each bound, all of them last; and the time of all together.
+    pub fn read(&self) -> ([u64; BUCKETS.len() + 1], Duration) {
+        let mut counts = [0; BUCKETS.len() + 1];
+        let mut nanos = 0;
+        for buckets in self.0.all() {
+            for (sum, count) in counts.iter_mut().zip(&buckets.counts) {
+                *sum += count.load(Ordering::Relaxed);
+            }
+            nanos += buckets.nanos.load(Ordering::Relaxed);
+        }
+        for at in 1..counts.len() {
+            counts[at] += counts[at - 1];
+        }
+        (counts, Duration::from_nanos(nanos))
+    }
+}
+
+// === impl Outcome ===
+
+impl Outcome {
+    /// The word in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Miss => "miss",
+            Self::Other => "other",
+        }
+    }
+}
+
 // === impl Shed ===
 
 impl Shed {
@@ -190,12 +269,23 @@ impl Stats {
         if let Some(known) = self.protocols.read().get(name) {
             return Arc::clone(known);
         }
-        Arc::clone(self.protocols.write().entry(name).or_default())
+        let new = || {
+            let namespaces = Arc::clone(&self.namespaces);
+            Arc::new(ProtocolStats { namespaces, ..ProtocolStats::default() })
+        };
+        Arc::clone(self.protocols.write().entry(name).or_insert_with(new))
     }
 
     /// All protocols that were ever asked for, by name.
     pub fn protocols(&self) -> Vec<(&'static str, Arc<ProtocolStats>)> {
         self.protocols.read().iter().map(|(name, stats)| (*name, Arc::clone(stats))).collect()
+    }
+
+    /// How long an answer took that memory alone could not give.
+    pub fn took(&self, protocol: &'static str, outcome: Outcome, time: Duration) {
+        if let Some(stats) = self.protocols.read().get(protocol) {
+            stats.first_byte[outcome as usize].observe(time);
+        }
     }
 
     /// The counter of one shed reason.
@@ -220,12 +310,27 @@ mod tests {
     }
 
     #[test]
+    fn times_are_counted_at_and_above_their_bound() {
+        let histogram = Histogram::default();
+        for micros in [1, 100, 101, 5_000_000, 5_000_001] {
+            histogram.observe(Duration::from_micros(micros));
+        }
+        let (counts, sum) = histogram.read();
+        assert_eq!(&counts[..2], [2, 3]);
+        assert_eq!(&counts[BUCKETS.len() - 1..], [4, 5]);
+        assert_eq!(sum, Duration::from_micros(10_000_203));
+    }
+
+    #[test]
     fn positions_are_the_discriminants() {
         for (position, tier) in TIERS.into_iter().enumerate() {
             assert_eq!(tier as usize, position);
         }
         for (position, shed) in SHEDS.into_iter().enumerate() {
             assert_eq!(shed as usize, position);
+        }
+        for (position, outcome) in OUTCOMES.into_iter().enumerate() {
+            assert_eq!(outcome as usize, position);
         }
     }
 }
