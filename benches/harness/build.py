@@ -28,6 +28,16 @@ def larder_binary():
     return cargo_build("--bin", "larder")["larder"]
 
 
+def unaccounted_binary():
+    """Larder's twin that counts nothing, beside its build: dependencies are built again, or both would be built anew at
+    every turn."""
+    given = os.environ.get("RUSTFLAGS", "")
+    return cargo_build(
+        "--bin", "larder", "--target-dir", str(target() / "unaccounted"),
+        environment={"RUSTFLAGS": f"{given} --cfg larder_unaccounted".strip()},
+    )["larder"]  # fmt: skip
+
+
 def tool_binaries():
     return cargo_build(*(word for tool in TOOLS for word in ("--bench", tool)))
 
@@ -41,9 +51,9 @@ def tools_in(folder):
     return {tool: str(pathlib.Path(folder, tool).resolve()) for tool in TOOLS}
 
 
-def cargo_build(*what):
+def cargo_build(*what, environment=None):
     command = ["cargo", "build", "--release", "--message-format=json-render-diagnostics", *what]
-    built = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    built = subprocess.run(command, cwd=ROOT, env=os.environ | (environment or {}), stdout=subprocess.PIPE, text=True)
     if built.returncode != 0:
         sys.exit(f"benches/run: {' '.join(command)} failed")
     messages = (json.loads(line) for line in built.stdout.splitlines() if line.startswith("{"))
@@ -52,5 +62,8 @@ def cargo_build(*what):
 
 def scratch_root():
     """Beside the build, on a real disk: /tmp may be memory."""
-    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-    return target / "bench"
+    return target() / "bench"
+
+
+def target():
+    return pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))

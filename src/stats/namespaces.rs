@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use super::Spread;
+use super::{ACCOUNTED, Spread};
 
 /// A number that only grows, of each namespace.
 #[derive(Debug, Default)]
@@ -52,12 +52,14 @@ thread_local! {
 impl Place {
     /// The one that this thread counts for.
     pub fn current() -> Self {
-        CURRENT.get()
+        if ACCOUNTED { CURRENT.get() } else { Self(0) }
     }
 
     /// From now on this thread counts for it.
     pub fn enter(self) {
-        CURRENT.set(self);
+        if ACCOUNTED {
+            CURRENT.set(self);
+        }
     }
 }
 
@@ -66,6 +68,9 @@ impl Place {
 impl Tally {
     /// One more.
     pub fn one(&self) {
+        if !ACCOUNTED {
+            return;
+        }
         self.0.mine().0[usize::from(Place::current().0)].fetch_add(1, Ordering::Relaxed);
     }
 
@@ -91,7 +96,9 @@ impl Default for Cells {
 impl Namespaces {
     /// From now on this thread counts for this namespace.
     pub fn enter(&self, name: &str) {
-        self.place(name).enter();
+        if ACCOUNTED {
+            self.place(name).enter();
+        }
     }
 
     /// All that were seen, with their names; `(default)` and `(other)` among them.
