@@ -153,7 +153,7 @@ impl Core {
             }
             pieces.extend([head.freeze(), data, tail.freeze()]);
         }
-        Ok(unary(message(pieces), None))
+        Ok(unary(message(pieces), tier))
     }
 
     /// A blob that is needed whole, within the deadline.
