@@ -10,6 +10,7 @@ use crate::digest::Digest;
 use crate::entry::{Attrs, Meta};
 use crate::key::{EntryId, Key, Scope};
 use crate::memory::Held;
+use crate::stats::noted;
 
 /// So many digests are looked up under one lock: long enough to be worth it, short enough to keep nobody waiting.
 const LOOKED_UP_AT_ONCE: usize = 256;
@@ -22,6 +23,7 @@ impl Cache {
         let remote = scope.upstream.and_then(|upstream| inner.remotes.get(usize::from(upstream.0)));
         let remote = remote.filter(|remote| remote.readable());
         let mut missing = Vec::new();
+        digests.iter().take(2).for_each(|digest| noted::asked(&Key::Content(*digest)));
         let mut key = Key::content_bytes(scope.owner);
         for (chunk, digests) in digests.chunks(LOOKED_UP_AT_ONCE).enumerate() {
             let ids: Vec<EntryId> = digests.iter().map(|digest| EntryId::of(key.of(digest))).collect();
@@ -61,6 +63,7 @@ impl Cache {
 
     /// Content in another form, if memory has that. `form` is whose it is: `zstd`.
     pub fn form(&self, scope: &Scope, digest: Digest, form: &str) -> Option<Bytes> {
+        noted::asked(&Key::Content(digest));
         self.inner.memory.get(form_id(scope, digest, form)).map(|held| held.body)
     }
 

@@ -18,7 +18,7 @@ use crate::error::Result;
 use crate::key::{EntryId, Key, Scope};
 use crate::links::Links;
 use crate::memory::Held;
-use crate::stats::Spread;
+use crate::stats::{Spread, noted};
 use crate::store::{Store, Stored};
 
 /// What the local tiers say.
@@ -49,6 +49,7 @@ impl Cache {
         if self.inner.memory.is_off() {
             return None;
         }
+        noted::asked(key);
         let id = EntryId::of(&key.canonical(scope));
         let held = self.inner.memory.get(id)?;
         if held.links.is_some() || !is_fresh(scope, key, held.checked) {
@@ -73,7 +74,7 @@ impl Cache {
             Local::Absent => {
                 let hit = Box::pin(self.ask_upstream(&asked, range, deadline)).await?;
                 if let Some(hit) = &hit {
-                    self.count_hit(scope, hit.from);
+                    self.count_hit(&asked, hit.from);
                 }
                 Ok(hit)
             }

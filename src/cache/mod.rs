@@ -55,7 +55,7 @@ use crate::entry::{Meta, Precondition, Tier};
 use crate::error::{Error, Kind, Result};
 use crate::key::{EntryId, Key, ObjectName, Scope, Space};
 use crate::memory::Memory;
-use crate::stats::{Counter, Shed, Stats};
+use crate::stats::{Counter, Shed, Stats, noted};
 use crate::store::{Generation, Record, Store};
 use crate::upstream::Remote;
 use clock::now_ms;
@@ -181,9 +181,10 @@ impl Cache {
     /// # Errors
     /// None today that a client could cause; a sick disk or upstream is a miss.
     pub async fn head(&self, scope: &Scope, key: &Key) -> Result<Option<(Arc<Meta>, Tier)>> {
-        let found = self.head_of(&Asked::new(scope, key)).await?;
+        let asked = Asked::new(scope, key);
+        let found = self.head_of(&asked).await?;
         if let Some((_, from)) = &found {
-            self.count_hit(scope, *from);
+            self.count_hit(&asked, *from);
         }
         Ok(found)
     }
@@ -230,11 +231,23 @@ impl Cache {
     }
 
     /// An upstream gave what was asked for.
-    fn count_hit(&self, scope: &Scope, from: Tier) {
-        if from == Tier::Upstream
-            && let Some(hits) = scope.upstream.and_then(|id| self.inner.remote_hits.get(usize::from(id.0)))
+    fn count_hit(&self, asked: &Asked, from: Tier) {
+        if from != Tier::Upstream {
+            return;
+        }
+        self.note_upstream(asked);
+        if let Some(hits) = asked.scope.upstream.and_then(|id| self.inner.remote_hits.get(usize::from(id.0)))
         {
             hits.one();
+        }
+    }
+
+    /// What is asked for comes from its route's upstream, or goes there.
+    fn note_upstream(&self, asked: &Asked) {
+        if noted::is_on()
+            && let Some(remote) = self.remote(asked)
+        {
+            noted::upstream(remote.name());
         }
     }
 
@@ -265,6 +278,12 @@ impl std::fmt::Debug for Cache {
 
 impl Asked {
     fn new(scope: &Scope, key: &Key) -> Self {
+        noted::asked(key);
+        Self::unnoted(scope, key)
+    }
+
+    /// What a request comes upon, and is not about.
+    fn unnoted(scope: &Scope, key: &Key) -> Self {
         let canonical: Arc<[u8]> = key.canonical(scope).into();
         Self { id: EntryId::of(&canonical), canonical, scope: scope.clone(), key: key.clone() }
     }
@@ -291,7 +310,7 @@ impl Asked {
 
     /// The same request for another key.
     fn other(&self, key: Key) -> Self {
-        Self::new(&self.scope, &key)
+        Self::unnoted(&self.scope, &key)
     }
 
     fn record(&self, meta: Meta, links: Option<crate::links::Links>) -> Record {

@@ -162,6 +162,7 @@ impl Put {
                 inner.facts.forget_absent(id, upstream);
             }
             inner.queue.push(Queued { id, generation, tag: route.tag, bytes: meta.len }, route.room);
+            self.cache.note_upstream(&self.asked);
         }
         match body {
             Some(body) => {

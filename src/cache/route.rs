@@ -59,6 +59,7 @@ impl Cache {
         };
         let row = Queued { id: asked.id, generation, tag: route.tag, bytes: len };
         self.inner.queue.push(row, route.room);
+        self.note_upstream(asked);
         Ok(true)
     }
 
@@ -82,6 +83,7 @@ impl Cache {
                 self.inner.cache.supersede(asked.id, generation);
                 let row = Queued { id: asked.id, generation, tag: route.tag, bytes: 0 };
                 self.inner.queue.push(row, route.room);
+                self.note_upstream(asked);
             }
             None => {
                 self.inner.outbox.remove(asked.id, None).await?;

@@ -20,6 +20,7 @@ use super::clocks::Activity;
 use crate::entry::Tier;
 use crate::error::Error;
 use crate::protocol::http::Reply;
+use crate::stats::noted::{self, Noted};
 use crate::stats::{Outcome, Stats};
 
 /// The log's target.
@@ -61,6 +62,7 @@ struct Line {
     begun: Instant,
     method: Method,
     path: String,
+    noted: Noted,
     protocol: &'static str,
     tier: Option<Tier>,
     /// `None`: the connection ended before there was an answer.
@@ -134,6 +136,7 @@ impl Ticket {
                 begun: Instant::now(),
                 method: request.method().clone(),
                 path: request.uri().path().to_owned(),
+                noted: Noted::default(),
                 protocol: "-",
                 tier: None,
                 status: None,
@@ -157,6 +160,17 @@ impl Ticket {
     /// The answer takes more than a look into memory: its time is counted. What memory has is not worth a time stamp.
     pub(super) fn waits_for(&mut self, protocol: &'static str, stats: &Arc<Stats>) {
         self.waits = Some(Box::new(Wait { since: Instant::now(), protocol, stats: Arc::clone(stats) }));
+    }
+
+    /// Does a part of the request's work; what it turns out to be about is in its line.
+    pub(super) fn noting<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
+        let Some(line) = &mut self.line else { return work(self) };
+        let mut noted = std::mem::take(&mut line.noted);
+        let done = noted::during(&mut noted, || work(self));
+        if let Some(line) = &mut self.line {
+            line.noted = noted;
+        }
+        done
     }
 
     /// Whether the daemon is stopping.
@@ -259,8 +273,12 @@ impl Line {
             protocol = self.protocol,
             method = %self.method,
             path = self.path,
+            namespace = self.noted.namespace.as_deref().unwrap_or("-"),
+            key = self.noted.name().as_deref().unwrap_or("-"),
+            others = self.noted.others,
             outcome = self.outcome(),
             tier = self.tier.map_or("-", Tier::name),
+            upstream = self.noted.upstream.as_deref().unwrap_or("-"),
             status = self.status.map_or(0, |status| status.as_u16()),
             first_byte_us = self.first_byte_us.map_or(-1, |us| us as i64),
             us = self.begun.elapsed().as_micros() as u64,
@@ -281,9 +299,10 @@ impl http_body::Body for Answer {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let frame = ready!(Pin::new(&mut self.reply).poll_frame(cx));
-        let ended = self.reply.is_end_stream();
-        if let Some(line) = &mut self.ticket.line {
+        let Self { reply, ticket } = &mut *self;
+        let frame = ready!(ticket.noting(|_| Pin::new(&mut *reply).poll_frame(cx)));
+        let ended = reply.is_end_stream();
+        if let Some(line) = &mut ticket.line {
             line.first_byte();
             match &frame {
                 Some(Ok(frame)) => {

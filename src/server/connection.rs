@@ -189,7 +189,7 @@ impl Service<Request<Incoming>> for Frontdesk {
         let request = request.map(|body| Uploading::new(body, &self.activity));
         // Until it is known whom it is for.
         Place::default().enter();
-        let reply = dispatch::answer(&self.door, &self.visit, &mut ticket, request);
+        let reply = ticket.noting(|ticket| dispatch::answer(&self.door, &self.visit, ticket, request));
         Answering { ticket: Some(ticket), reply, place: Place::current(), multiplexed: self.multiplexed }
     }
 }
@@ -199,7 +199,9 @@ impl Future for Answering {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         self.place.enter();
-        let polled = Pin::new(&mut self.reply).poll(cx);
+        let Self { ticket, reply, .. } = &mut *self;
+        let ticket = ticket.as_mut().expect("not polled again after it was ready");
+        let polled = ticket.noting(|_| Pin::new(reply).poll(cx));
         // Doors and gRPC come to know it while they answer.
         self.place = Place::current();
         let mut response = ready!(polled);

@@ -4,6 +4,7 @@
 //! [`Spread`] over several cache lines, because a line that all cores write is the slowest thing on a hot path.
 
 mod namespaces;
+pub mod noted;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use super::{ACCOUNTED, Spread};
+use super::{ACCOUNTED, Spread, noted};
 
 /// A number that only grows, of each namespace.
 #[derive(Debug, Default)]
@@ -94,8 +94,9 @@ impl Default for Cells {
 // === impl Namespaces ===
 
 impl Namespaces {
-    /// From now on this thread counts for this namespace.
+    /// From now on this thread counts for this namespace, and its request is one of it.
     pub fn enter(&self, name: &str) {
+        noted::namespace(name);
         if ACCOUNTED {
             self.place(name).enter();
         }

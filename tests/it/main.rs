@@ -2,6 +2,7 @@
 //!
 //! One binary, so that it links once. Each module tests promises of one kind; `support` holds what they share.
 
+mod access_log;
 mod bad_input;
 mod bounds;
 mod cli;

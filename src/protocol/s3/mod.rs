@@ -50,7 +50,7 @@ use super::{Admission, Context, Intent, Places, WHOLE_BYTES_MAX};
 use crate::error::Error;
 use crate::key::{Key, Layout, Name, Naming, Scope, Space};
 use crate::keyring::Keyring;
-use crate::stats::ProtocolStats;
+use crate::stats::{ProtocolStats, noted};
 use refusal::{Refusal, Trouble};
 pub use route::Route;
 use route::Target;
@@ -196,7 +196,10 @@ impl Frontend {
     fn key(&self, scope: &Scope, name: Name) -> Result<Key, Refusal> {
         let checked = self.places.check(scope, name.as_str());
         checked.map_err(|error| Refusal::denied("AccessDenied", error.message()))?;
-        Ok(Key::Named { space: space_of(name.as_str()), name })
+        let key = Key::Named { space: space_of(name.as_str()), name };
+        // Here, because parts of uploads are no entries yet, and still of one.
+        noted::asked(&key);
+        Ok(key)
     }
 
     async fn of_object<B: Incoming>(&self, object: &Object<'_>, upload: &mut Upload<B>) -> Done {
