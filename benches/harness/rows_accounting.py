@@ -3,7 +3,7 @@
 import pathlib
 import re
 import shutil
-import subprocess
+import sys
 
 from . import build, drive
 from .servers import Larder
@@ -86,7 +86,8 @@ class UnderCallgrind(Larder):
 
     def command(self):
         out = f"--callgrind-out-file={self.folder}/callgrind.out"
-        return ["valgrind", "--tool=callgrind", out, *map(str, super().command())]
+        launch = [sys.executable, str(pathlib.Path(__file__).with_name("without_auxv.py"))]
+        return [*launch, "valgrind", "--tool=callgrind", out, *map(str, super().command())]
 
     def counted(self):
         found = re.search(r"^(?:summary|totals): (\d+)", pathlib.Path(self.folder, "callgrind.out").read_text(), re.M)
