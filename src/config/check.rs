@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use toml::Value;
 
+use super::file::Reading;
 use super::keys::{Doc, Kind, LISTENERS, NAMESPACES, TABLES, TOP, UPSTREAMS, Unset};
 use super::section::{Said, Section};
 use super::{Config, Environment, Flags, Problem};
@@ -17,7 +18,7 @@ const COLUMN: usize = 50;
 /// # Errors
 /// All problems.
 pub fn check(flags: &Flags, environment: &Environment) -> Result<String, Vec<Problem>> {
-    let (said, config) = Config::read(flags, environment);
+    let (said, config) = Config::read(flags, environment, Reading::First);
     config.map(|config| show(&said, &config))
 }
 
@@ -58,11 +59,12 @@ fn show(said: &Said, config: &Config) -> String {
 }
 
 fn line(page: &mut String, doc: &Doc, section: &Section) {
+    let note = if doc.at_start { "; counts from the next start on" } else { "" };
     // Writing to a text can't fail.
     let _ = match (section.find(doc.name), doc.unset) {
         (Some(said), _) => {
             let pair = format!("{} = {}", doc.name, masked(doc.kind, &said.value));
-            writeln!(page, "{pair:COLUMN$} # {}", said.source)
+            writeln!(page, "{pair:COLUMN$} # {}{note}", said.source)
         }
         (None, Unset::Is(value)) => {
             let pair = format!("{} = {value}", doc.name);

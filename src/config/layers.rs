@@ -7,16 +7,22 @@ use std::path::Path;
 
 use toml::Value;
 
+use super::file::Reading;
 use super::keys::{Kind, TOP};
 use super::place::{Problem, Source};
 use super::section::Said;
 use super::{Environment, Flags, file as files};
 
 /// Everything that was said.
-pub(super) fn read(flags: &Flags, environment: &Environment, problems: &mut Vec<Problem>) -> Said {
+pub(super) fn read(
+    flags: &Flags,
+    environment: &Environment,
+    reading: Reading,
+    problems: &mut Vec<Problem>,
+) -> Said {
     let mut said = Said::nothing();
     if let Some(path) = file(flags, environment) {
-        files::read(path, &mut said, problems);
+        files::read(path, reading, &mut said, problems);
     }
     for (key, text) in &environment.settings {
         let Some(known) = TOP.iter().find(|known| known.doc.name == *key) else { continue };

@@ -27,6 +27,7 @@ mod place;
 mod routes;
 mod schema;
 mod section;
+mod stated;
 #[cfg(test)]
 mod tests;
 mod upstream;
@@ -42,6 +43,7 @@ pub use keys::keys;
 pub use place::Problem;
 pub use routes::{Place, Routes};
 pub use schema::schema;
+pub use stated::Stated;
 pub use upstream::Upstream;
 pub(crate) use value::parse_duration;
 
@@ -49,6 +51,7 @@ use std::path::{Path, PathBuf};
 
 use crate::logging;
 use crate::server::{Tokens, Wanted};
+use file::Reading;
 use keys::TOP;
 use routes::Router;
 use section::Said;
@@ -59,6 +62,8 @@ pub const PORT: u16 = 5273;
 /// A configuration that is right.
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// What was said, by key.
+    pub said: Stated,
     /// The file that it was read from, if there is one.
     pub file: Option<PathBuf>,
     /// Where things lie.
@@ -108,13 +113,32 @@ impl Config {
     /// # Errors
     /// All problems, each with where it is.
     pub fn load(flags: &Flags, environment: &Environment) -> Result<Self, Vec<Problem>> {
-        Self::read(flags, environment).1
+        Self::read(flags, environment, Reading::First).1
+    }
+
+    /// The same again, and which files were read, or would have been, whatever came of it.
+    pub fn load_again(
+        flags: &Flags,
+        environment: &Environment,
+    ) -> (Vec<PathBuf>, Result<Self, Vec<Problem>>) {
+        let (said, config) = Self::read(flags, environment, Reading::Again);
+        let own = layers::file(flags, environment).map(Path::to_path_buf);
+        (own.into_iter().chain(said.tokens()).collect(), config)
+    }
+
+    /// The files that this was read from: those whose changes change it.
+    pub fn files(&self) -> Vec<PathBuf> {
+        self.file.iter().cloned().chain(self.said.tokens()).collect()
     }
 
     /// The same, with what was said.
-    fn read(flags: &Flags, environment: &Environment) -> (Said, Result<Self, Vec<Problem>>) {
+    fn read(
+        flags: &Flags,
+        environment: &Environment,
+        reading: Reading,
+    ) -> (Said, Result<Self, Vec<Problem>>) {
         let mut problems = Vec::new();
-        let said = layers::read(flags, environment, &mut problems);
+        let said = layers::read(flags, environment, reading, &mut problems);
         let config = Self::of(&said, environment, &mut problems)
             .map(|config| Self { file: layers::file(flags, environment).map(Path::to_path_buf), ..config });
         let config = match (config, problems.is_empty()) {
@@ -152,6 +176,7 @@ impl Config {
             .map_err(|words| problems.push(top.problem("dir", words)))
             .ok()?;
         Some(Self {
+            said: said.stated(),
             file: None,
             folders,
             listen,

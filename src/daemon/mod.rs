@@ -2,21 +2,25 @@
 //!
 //! ```text
 //! start: lock and VERSION of both folders -> sockets -> cache (replays behind) -> serve         no network
+//! run:   a changed configuration is applied                                       (files, SIGHUP: reload.rs)
 //! stop:  accept no more -> answer what runs -> cache                              (SIGTERM, SIGINT)
 //! ```
 //! Killed at any point, nothing that was queued is lost; so no step here saves anything that the stores have not.
 
 mod folder;
 mod parts;
+mod reload;
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::config::{Config, PORT};
+use crate::config::{Config, Environment, Flags, PORT};
 use crate::error::{Error, Kind, Result};
+use crate::key::UpstreamId;
 use crate::keyring::Keyring;
 use crate::logging;
 use crate::protocol::{self, Context};
@@ -26,11 +30,11 @@ use folder::Locked;
 /// Uploads that run are begun again after the next start; nothing is gained by a long wait for them.
 const UPSTREAM_GRACE: Duration = Duration::from_secs(2);
 
-/// Serves until told to stop.
+/// Serves until told to stop. `flags` and `environment` are what `config` was read from, and is read from again.
 ///
 /// # Errors
 /// What kept it from starting, in words for who started it.
-pub fn run(config: Config) -> Result<()> {
+pub fn run(config: Config, flags: Flags, environment: Environment) -> Result<()> {
     logging::begin(config.log_format, &config.log_filter)?;
     let descriptors = raise_descriptors();
     let _state = Locked::take(&config.folders.state)?;
@@ -43,10 +47,10 @@ pub fn run(config: Config) -> Result<()> {
         .enable_all()
         .build()
         .map_err(|error| Error::new(Kind::Internal, "start the threads").because(error))?;
-    runtime.block_on(serve(config, descriptors))
+    runtime.block_on(serve(config, (flags, environment), descriptors))
 }
 
-async fn serve(config: Config, descriptors: u64) -> Result<()> {
+async fn serve(config: Config, read_from: (Flags, Environment), descriptors: u64) -> Result<()> {
     let watch =
         |kind| signal(kind).map_err(|error| Error::new(Kind::Internal, "watch for signals").because(error));
     let mut terminate = watch(SignalKind::terminate())?;
@@ -59,11 +63,13 @@ async fn serve(config: Config, descriptors: u64) -> Result<()> {
         tracing::info!("listening on {endpoint}");
     }
     let (cache, upstream_threads) = parts::open(&config)?;
-    let context =
-        Context::new(cache.clone(), protocol::Settings { disk: config.bounds.disk, ..Default::default() });
+    let context = Context::new(cache.clone(), protocol::Settings::default());
     let notices = Notices::default();
     notices.applied(config.file.as_ref().map(|file| file.display().to_string()), Vec::new());
-    let settings = server::Settings { notices, ..server_settings(&config, descriptors) };
+    let keyring = Keyring::open(&config.folders.state);
+    let ids: Vec<UpstreamId> = (0..=u16::MAX).map(UpstreamId).take(config.routes.places.len()).collect();
+    let settings =
+        server::Settings { notices: notices.clone(), keyring, ..server_settings(&config, descriptors, &ids) };
     let server = Server::start(settings, bound, context);
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -72,10 +78,24 @@ async fn serve(config: Config, descriptors: u64) -> Result<()> {
         upstream = default_upstream(&config),
         "serving"
     );
+    let upstream_threads = Arc::new(upstream_threads);
+    let (flags, environment) = read_from;
+    let reload = reload::Parts {
+        flags,
+        environment,
+        config,
+        cache: cache.clone(),
+        upstream: Arc::clone(&upstream_threads),
+        server: server.control(),
+        notices,
+        descriptors,
+    };
+    let reload = reload::begin(reload, |_moment| {})?;
     tokio::select! {
         _ = terminate.recv() => tracing::info!("stopping: SIGTERM"),
         _ = interrupt.recv() => tracing::info!("stopping: SIGINT"),
     }
+    drop(reload);
     tokio::select! {
         () = server.stop() => {}
         _ = terminate.recv() => tracing::warn!("told again: not waiting for what still runs"),
@@ -100,7 +120,12 @@ fn default_upstream(config: &Config) -> &str {
     place.map_or("none", |place| place.upstream.url.as_str())
 }
 
-fn server_settings(config: &Config, descriptors: u64) -> server::Settings {
+/// `ids`: those of the configuration's places, in their order.
+fn server_settings(config: &Config, descriptors: u64, ids: &[UpstreamId]) -> server::Settings {
+    let routed = |route: protocol::Route| {
+        let upstream = route.upstream.and_then(|place| ids.get(usize::from(place.0)).copied());
+        protocol::Route { upstream, ..route }
+    };
     let bounds = &config.bounds;
     server::Settings {
         limits: Limits {
@@ -112,10 +137,9 @@ fn server_settings(config: &Config, descriptors: u64) -> server::Settings {
         allow_hosts: config.allow_hosts.clone(),
         users: config.users.clone(),
         tokens: config.tokens.clone(),
-        keyring: Keyring::open(&config.folders.state),
         routes: protocol::Routes::new(
-            protocol::Route { upstream: config.routes.default, ..Default::default() },
-            config.routes.namespaces.iter().cloned(),
+            routed(protocol::Route { upstream: config.routes.default, ..Default::default() }),
+            config.routes.namespaces.iter().map(|(namespace, route)| (namespace.clone(), routed(*route))),
         ),
         ..server::Settings::default()
     }

@@ -107,6 +107,16 @@ impl Setup {
         self
     }
 
+    /// Its configuration file, which is written at each start and may be changed after it.
+    pub(crate) fn config_path(&self) -> PathBuf {
+        self.home.path().join("larder.toml")
+    }
+
+    /// Its TCP listener.
+    pub(crate) fn tcp(&self) -> Addr {
+        Addr::Tcp(self.addr)
+    }
+
     /// Where its keys are read from.
     pub(crate) fn keys_path(&self) -> PathBuf {
         self.home.path().join("keys")
@@ -163,7 +173,7 @@ impl Setup {
 
     /// `larder serve` as a command not yet run.
     pub(crate) fn serve(&self) -> Command {
-        let config = self.home.path().join("larder.toml");
+        let config = self.config_path();
         fs::write(&config, &self.config).expect("a temporary file");
         let mut command = self.binary();
         command
