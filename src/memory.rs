@@ -14,7 +14,6 @@
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use bytes::Bytes;
 use quick_cache::sync::{Cache, DefaultLifecycle, EntryAction, EntryResult};
@@ -80,7 +79,6 @@ const USUAL_BYTES: u64 = 16 << 10;
 
 /// A smaller bound is reached in steps of this share, so that nobody waits long for one of the parts.
 const SHRINK_STEPS: u64 = 32;
-const SHRINK_PAUSE: Duration = Duration::from_millis(1);
 
 /// How the bound is counted.
 #[derive(Clone)]
@@ -125,13 +123,13 @@ impl Memory {
             while bound > settings.memory {
                 bound = bound.saturating_sub(old.memory / SHRINK_STEPS + 1).max(settings.memory);
                 entries.set_capacity(bound);
-                std::thread::sleep(SHRINK_PAUSE);
+                std::thread::yield_now();
             }
             entries.set_capacity(settings.memory);
         }
         // To give back many entries takes a while, which is not for a request that happens to be their last reader.
         while Arc::strong_count(&replaced) > 1 {
-            std::thread::sleep(SHRINK_PAUSE);
+            std::thread::yield_now();
         }
     }
 

@@ -92,28 +92,27 @@ impl Watch {
     /// Waits until the files are to be read. What they are at that moment is what is compared with from then on, so a
     /// change while they are read is not missed.
     pub(super) fn next(&mut self) -> Why {
+        let (mut at_most, mut looks) = (self.poll, 0);
+        // What a look without an event has found, until the next finds the same.
+        let mut unsettled = None;
         loop {
-            let call = self.bell.wait(self.poll);
+            let call = self.bell.wait(at_most);
             if call == Call::End {
                 return Why::End;
             }
             self.follow();
-            let mut now = self.look();
+            let now = self.look();
             if call == Call::Asked {
                 self.files = now;
                 return Why::Asked;
             }
             if now == self.files {
+                (at_most, looks, unsettled) = (self.poll, 0, None);
                 continue;
             }
-            if call == Call::Nothing {
-                for _ in 0..STILL_LOOKS {
-                    std::thread::sleep(STILL);
-                    let again = self.look();
-                    if std::mem::replace(&mut now, again) == now {
-                        break;
-                    }
-                }
+            if call == Call::Nothing && looks < STILL_LOOKS && unsettled.as_ref() != Some(&now) {
+                (at_most, looks, unsettled) = (STILL, looks + 1, Some(now));
+                continue;
             }
             self.files = now;
             return Why::Changed;

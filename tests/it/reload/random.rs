@@ -17,17 +17,17 @@ use crate::support::{Rng, say};
 const EDITS: u64 = 60;
 const SEED: u64 = 20_261_128;
 
-/// What is broken, and the words that are said of it. The first line is that which lets in a `Host`.
-const BROKEN: [(&str, &[&str]); 9] = [
-    ("memory = \n", &["larder.toml:2:", "is not TOML"]),
-    ("[upstreams.team\n", &["larder.toml:2:", "is not TOML"]),
-    ("fills = 3\nqueue_entires = 3\n", &["larder.toml:3:1", "`queue_entries` meant"]),
-    ("first_byte = \"5\"\n", &["larder.toml:2:14", "`first_byte`", "\"1.5 s\""]),
-    ("fills = 0\n", &["larder.toml:2:9", "`fills`", "at least 1"]),
-    ("disk = \"1 GiB\"\nentry_max = \"1 GiB\"\n", &["larder.toml:3:", "`entry_max`", "raise `disk`"]),
-    ("upstream = \"nobody\"\n", &["larder.toml:2:12", "`nobody` is not a URL"]),
-    ("[namespaces.web]\nprefix = \"x\"\n", &["larder.toml:3:", "`namespaces.web.prefix`"]),
-    ("durability = \"prower\"\n", &["larder.toml:2:14", "\"process\", \"power\""]),
+/// What is broken, the line of it that is to blame and where in that, and the words that are said of it.
+const BROKEN: [(&str, u64, &str, &[&str]); 9] = [
+    ("memory = \n", 0, "", &["is not TOML"]),
+    ("[upstreams.team\n", 0, "", &["is not TOML"]),
+    ("fills = 3\nqueue_entires = 3\n", 1, "1:", &["`queue_entires`", "`queue_entries` meant"]),
+    ("first_byte = \"5\"\n", 0, "14:", &["`first_byte`", "\"1.5 s\""]),
+    ("fills = 0\n", 0, "9:", &["`fills`", "at least 1"]),
+    ("disk = \"1 GiB\"\nentry_max = \"1 GiB\"\n", 1, "13:", &["`entry_max`", "raise `disk`"]),
+    ("upstream = \"nobody\"\n", 0, "12:", &["`nobody` is not a URL"]),
+    ("[namespaces.web]\nprefix = \"x\"\n", 1, "10:", &["`namespaces.web.prefix`", "name that"]),
+    ("durability = \"prower\"\n", 0, "14:", &["`durability`", "\"process\", \"power\""]),
 ];
 
 /// A right configuration, with bounds that leave the load room.
@@ -140,11 +140,14 @@ fn random_edits_under_load() {
     let (mut good, mut broken) = (String::from("e0"), 0);
     for number in 1..=edits {
         let name = format!("e{number}");
-        if rng.next() % 3 == 0 {
-            let (text, words) = BROKEN[(rng.next() % BROKEN.len() as u64) as usize];
-            // The name of the edit is in a comment, so that no two are alike.
-            edit(&daemon, &mut rng, number, &marked(&name, &format!("{text}# {name}\n")));
-            until_refused(&daemon, words);
+        if rng.next().is_multiple_of(3) {
+            let (text, line, column, words) = BROKEN[(rng.next() % BROKEN.len() as u64) as usize];
+            // In a line of its own each time, so that what was said of the edit before is not taken for what is said of
+            // this one. The first line is that which lets in a `Host`.
+            let text = format!("{}{text}", "#\n".repeat(number as usize));
+            edit(&daemon, &mut rng, number, &marked(&name, &text));
+            let place = format!("larder.toml:{}:{column}", 2 + number + line);
+            until_refused(&daemon, &[&[&*place], words].concat());
             assert!(is_in_force(&daemon, &good), "edit {number}: {good} is no longer in force");
             assert!(!is_in_force(&daemon, &name), "edit {number}: {name} is broken and in force");
             broken += 1;

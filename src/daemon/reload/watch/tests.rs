@@ -1,3 +1,5 @@
+//! Each way in which a file is changed, and what is no change.
+
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::time::Instant;
@@ -131,7 +133,7 @@ fn a_file_that_is_still_written_is_read_when_it_is_closed() {
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_millis(300) {
         writer.write_all(b"x").expect("written");
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::park_timeout(Duration::from_millis(20));
     }
     let before = watched.calls.try_recv();
     drop(writer);
