@@ -21,10 +21,13 @@ mod get;
 mod lately;
 mod list;
 mod outbox;
+mod permits;
 mod publish;
 mod put;
 mod receive;
 mod recent;
+mod reload;
+mod remotes;
 mod route;
 mod stage;
 mod status;
@@ -55,10 +58,12 @@ use crate::entry::{Meta, Precondition, Tier};
 use crate::error::{Error, Kind, Result};
 use crate::key::{EntryId, Key, ObjectName, Scope, Space};
 use crate::memory::Memory;
-use crate::stats::{Counter, Shed, Stats};
+use crate::stats::{Shed, Stats};
 use crate::store::{Generation, Record, Store};
+use crate::swap::{Read, Swap};
 use crate::upstream::Remote;
 use clock::now_ms;
+use remotes::Known;
 
 /// The cache. Cheap to clone.
 #[derive(Clone)]
@@ -82,13 +87,11 @@ pub struct Parts {
 }
 
 struct Inner {
-    settings: Settings,
+    settings: Swap<Settings>,
     memory: Memory,
     cache: Store,
     outbox: Store,
-    remotes: Vec<Remote>,
-    /// Hits that each upstream gave.
-    remote_hits: Vec<Counter>,
+    remotes: remotes::Remotes,
     siblings: Vec<Space>,
     stats: Arc<Stats>,
     fills: fill::Fills,
@@ -123,18 +126,17 @@ impl Cache {
             memory: Memory::new(&settings.memory),
             fills: fill::Fills::new(settings.fills, settings.fill_bytes),
             checks: check::Checks::default(),
-            queue: outbox::Queue::new(settings.queue_bytes, settings.queue_entries, &parts.remotes),
+            queue: outbox::Queue::new(settings.queue_bytes, settings.queue_entries),
             facts: check::Facts::new(&settings),
             touches: get::Touches::default(),
             lists: tokio::sync::Semaphore::new(list::LISTS_MAX),
             partials: stage::Partials::new(&settings),
             sheds: status::ShedLog::default(),
             samples: lately::Samples::default(),
-            settings,
+            settings: Swap::new(settings),
             cache: parts.cache,
             outbox: parts.outbox,
-            remote_hits: parts.remotes.iter().map(|_| Counter::default()).collect(),
-            remotes: parts.remotes,
+            remotes: remotes::Remotes::new(parts.remotes),
             siblings: parts.siblings,
             stats: parts.stats,
             tasks: TaskTracker::new(),
@@ -209,8 +211,8 @@ impl Cache {
     }
 
     /// The bounds in force.
-    pub fn settings(&self) -> &Settings {
-        &self.inner.settings
+    pub fn settings(&self) -> Read<Settings> {
+        self.inner.settings.read()
     }
 
     /// Counts a PUT that was acknowledged and not kept as asked, and warns of it at most once a minute.
@@ -232,21 +234,22 @@ impl Cache {
     /// An upstream gave what was asked for.
     fn count_hit(&self, scope: &Scope, from: Tier) {
         if from == Tier::Upstream
-            && let Some(hits) = scope.upstream.and_then(|id| self.inner.remote_hits.get(usize::from(id.0)))
+            && let Some(id) = scope.upstream
         {
-            hits.one();
+            self.inner.remotes.count_hit(id);
         }
     }
 
     /// The route's upstream.
-    fn remote(&self, asked: &Asked) -> Option<&Remote> {
-        self.inner.remotes.get(usize::from(asked.scope.upstream?.0))
+    fn remote(&self, asked: &Asked) -> Option<Known> {
+        self.inner.remotes.find(asked.scope.upstream?)
     }
 
     /// The route's upstream and the name there, if the upstream answers reads now and can carry the name.
-    fn readable(&self, asked: &Asked) -> Option<(&Remote, ObjectName)> {
+    fn readable(&self, asked: &Asked) -> Option<(Remote, ObjectName)> {
         let remote = self.remote(asked).filter(|remote| remote.readable())?;
-        Some((remote, asked.object_name(remote)?))
+        let name = asked.object_name(&remote)?;
+        Some((remote.clone(), name))
     }
 
     /// The later of the two stores' commits of an entry, queued deletes included.

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use super::check::meta_of;
 use super::clock::now_moment;
-use super::fill::{Fill, Growing, Phase, Whole};
+use super::fill::{Fill, Growing, Phase, Whole, kib};
 use super::tail::{End, FIRST_BYTES, Progress};
 use super::verify::Verifier;
 use super::{Asked, Cache};
@@ -96,7 +96,7 @@ impl Cache {
 impl Receiving {
     async fn run(self, old: Option<Stored>) {
         let fills = &self.cache.inner.fills;
-        let Ok(_slot) = Arc::clone(&fills.slots).acquire_owned().await else { return };
+        let _slot = fills.slots.take(1).await;
         if !self.fill.has_readers() && !self.fill.keep.load(Ordering::Acquire) {
             // Everybody who waited for a slot has had a miss by now.
             return;
@@ -138,15 +138,15 @@ impl Receiving {
             // What it names must be known before it is answered, and it is too large to be looked at.
             return self.tell(Phase::Absent);
         }
-        if len > inner.settings.entry_max {
+        if len > inner.settings.read().entry_max {
             return self.tell(Phase::Through);
         }
-        let Ok(_kib) = inner.fills.kib.acquire_many(inner.fills.kib_of(len)).await else { return };
+        let _kib = inner.fills.kib.take(kib(len)).await;
         let Object { meta: object, body, .. } = object;
         let verifier = Verifier::new(&self.asked, &object);
         let mut meta = meta_of(&self.asked, &object);
         self.add_sibling(&mut meta, &object).await;
-        let outcome = if len <= inner.settings.inline_max || self.asked.is_linked() {
+        let outcome = if len <= inner.settings.read().inline_max || self.asked.is_linked() {
             self.whole(meta, body, verifier).await
         } else {
             self.growing(meta, body, verifier).await
@@ -239,8 +239,11 @@ impl Receiving {
         tell: &watch::Sender<Progress>,
     ) -> Result<(), Broken> {
         let inner = &self.cache.inner;
-        let shown_max =
-            if verifier.withholds() { meta.len.saturating_sub(inner.settings.withheld) } else { meta.len };
+        let shown_max = if verifier.withholds() {
+            meta.len.saturating_sub(inner.settings.read().withheld)
+        } else {
+            meta.len
+        };
         let mut stream = Resuming::new(self, meta, body);
         let (mut taken, mut told) = (0, 0);
         loop {
@@ -282,7 +285,7 @@ impl Receiving {
     fn is_abandoned(&self, taken: u64, len: u64) -> bool {
         !self.fill.has_readers()
             && !self.fill.keep.load(Ordering::Acquire)
-            && len - taken > self.cache.inner.settings.finish_below
+            && len - taken > self.cache.inner.settings.read().finish_below
             && taken < len / 2
     }
 
