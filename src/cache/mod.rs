@@ -28,6 +28,7 @@ mod receive;
 mod recent;
 mod reload;
 mod remotes;
+mod resume;
 mod route;
 mod stage;
 mod status;

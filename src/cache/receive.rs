@@ -9,12 +9,12 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::StreamExt as _;
 use tokio::sync::watch;
 
 use super::check::meta_of;
 use super::clock::now_moment;
 use super::fill::{Fill, Growing, Phase, Whole, kib};
+use super::resume::Resuming;
 use super::tail::{End, FIRST_BYTES, Progress};
 use super::verify::Verifier;
 use super::{Asked, Cache};
@@ -31,9 +31,6 @@ use crate::upstream::{GetOptions, Got, Object, ObjectMeta, Remote};
 /// Progress is told every so many bytes, or when the upstream pauses this long.
 const TELL_EVERY_BYTES: u64 = 256 << 10;
 const TELL_EVERY: Duration = Duration::from_millis(1);
-
-/// How often a broken transfer is resumed.
-const RESUMES_MAX: u32 = 2;
 
 /// A sibling object holds one attribute.
 const SIBLING_BYTES_MAX: u64 = 2048;
@@ -174,7 +171,7 @@ impl Receiving {
     /// A small body: collected, checked, shown whole. A disk that can't take it is no reason not to show it.
     async fn whole(&self, mut meta: Meta, body: Body, mut verifier: Verifier) -> Result<()> {
         let mut bytes = Vec::with_capacity(body.len() as usize);
-        let mut stream = Resuming::new(self, &meta, body);
+        let mut stream = Resuming::new(&self.remote, &self.name, &meta, body);
         while let Some(piece) = stream.next().await? {
             verifier.update(&piece);
             bytes.extend_from_slice(&piece);
@@ -244,7 +241,7 @@ impl Receiving {
         } else {
             meta.len
         };
-        let mut stream = Resuming::new(self, meta, body);
+        let mut stream = Resuming::new(&self.remote, &self.name, meta, body);
         let (mut taken, mut told) = (0, 0);
         loop {
             // With nothing untold there is nothing to hurry for.
@@ -342,60 +339,5 @@ impl Receiving {
             self.leave();
         }
         self.fill.phase.send_replace(phase);
-    }
-}
-
-/// A body that goes on after a reset, twice, if it still is the same object.
-struct Resuming<'a> {
-    receiving: &'a Receiving,
-    etag: Option<Arc<str>>,
-    len: u64,
-    taken: u64,
-    body: Body,
-    /// What broke it; kept here so that a call which is dropped while resuming loses nothing.
-    broken: Option<Error>,
-    resumed: u32,
-}
-
-// === impl Resuming ===
-
-impl<'a> Resuming<'a> {
-    fn new(receiving: &'a Receiving, meta: &Meta, body: Body) -> Self {
-        let etag = meta.origin_etag.clone();
-        Self { receiving, etag, len: meta.len, taken: 0, body, broken: None, resumed: 0 }
-    }
-
-    /// The next bytes. Safe to drop.
-    async fn next(&mut self) -> Result<Option<Bytes>> {
-        loop {
-            if let Some(error) = self.broken.clone() {
-                self.resume(error).await?;
-            }
-            match self.body.next().await {
-                Some(Ok(piece)) => {
-                    self.taken += piece.len() as u64;
-                    return Ok(Some(piece));
-                }
-                None if self.taken == self.len => return Ok(None),
-                None => return Err(Error::new(Kind::Unavailable, "a body from upstream ended short")),
-                Some(Err(error)) => self.broken = Some(error),
-            }
-        }
-    }
-
-    async fn resume(&mut self, error: Error) -> Result<()> {
-        let (Some(etag), true) = (self.etag.clone(), self.resumed < RESUMES_MAX) else { return Err(error) };
-        let rest = self.taken..self.len;
-        let options = GetOptions { range: Some(rest.clone()), if_match: Some(etag), ..GetOptions::default() };
-        let got = self.receiving.remote.get(&self.receiving.name, options).await;
-        self.resumed += 1;
-        match got {
-            Ok(Got::Object(object)) if object.range == rest => {
-                self.body = object.body;
-                self.broken = None;
-                Ok(())
-            }
-            Ok(_) | Err(_) => Err(error),
-        }
     }
 }
