@@ -13,7 +13,7 @@
 //! L3  protocol                               one wire protocol each
 //! L2  cache                                  the policy: tiers, coalescing, put, outbox, offline
 //! L1  memory · store · upstream · keyring    ignorant of each other
-//! L0  error key digest entry body links stats
+//! L0  error key digest entry body links stats swap
 //! ```
 //!
 //! # Lexicon
@@ -39,4 +39,5 @@ pub mod protocol;
 pub mod server;
 pub mod stats;
 pub mod store;
+pub mod swap;
 pub mod upstream;

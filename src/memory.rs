@@ -8,10 +8,12 @@
 //! # Hidden contract
 //! A commit or a delete is published in its store *before* [`Memory::put`] or [`Memory::forget`] is called, and `put`
 //! looks again after inserting. So a copy that races with a newer commit or a delete is either never seen or removed by
-//! one of the two.
+//! one of the two. That holds across a change of the tier, too: who inserts into the new one looks again after that, and
+//! who still forgets in the old one has published before.
 
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use quick_cache::sync::{Cache, DefaultLifecycle, EntryAction, EntryResult};
@@ -20,9 +22,10 @@ use quick_cache::{OptionsBuilder, Weighter};
 use crate::entry::Meta;
 use crate::key::EntryId;
 use crate::links::Links;
+use crate::swap::Swap;
 
 /// The tier's numbers.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// `memory`: bytes in all.
     pub memory: u64,
@@ -45,11 +48,18 @@ pub struct Held {
     pub checked: i64,
 }
 
-/// The tier. Cheap to clone.
-#[derive(Clone)]
+/// The tier.
 pub struct Memory {
+    tier: Swap<Tier>,
+    /// What is asked first of all, on the hot path.
+    off: AtomicBool,
+}
+
+/// The entries and their bounds.
+struct Tier {
+    settings: Settings,
     entries: Option<Arc<Entries>>,
-    entry_max: u64,
+    parts: usize,
 }
 
 type Entries = Cache<EntryId, Held, Weight, BuildHasherDefault<IdHasher>>;
@@ -61,8 +71,14 @@ const OVERHEAD_BYTES: u64 = 400;
 const ENTRIES_IN_PART: u64 = 16;
 const PARTS_MAX: u64 = 32;
 
+/// A tier that grew goes on with its parts, unless there would be so many times more.
+const FEWER_PARTS_MAX: usize = 8;
+
 /// What a usual entry weighs: only sizes the list of what was evicted lately.
 const USUAL_BYTES: u64 = 16 << 10;
+
+/// A smaller bound is reached in steps of this share, so that nobody waits long for one of the parts.
+const SHRINK_STEPS: u64 = 32;
 
 /// How the bound is counted.
 #[derive(Clone)]
@@ -77,48 +93,74 @@ pub struct IdHasher(u64);
 impl Memory {
     /// An empty tier; with `memory` 0 it stays empty.
     pub fn new(settings: &Settings) -> Self {
-        let bytes = settings.memory;
-        let parts = bytes / (settings.memory_entry_max + OVERHEAD_BYTES) / ENTRIES_IN_PART;
-        let options = OptionsBuilder::new()
-            .weight_capacity(bytes)
-            .estimated_items_capacity(usize::try_from(bytes / USUAL_BYTES).unwrap_or(usize::MAX))
-            .shards(1 << parts.clamp(1, PARTS_MAX).ilog2())
-            .build();
-        let entries = options.ok().filter(|_| bytes > 0).map(|options| {
-            Arc::new(Cache::with_options(
-                options,
-                Weight,
-                BuildHasherDefault::default(),
-                DefaultLifecycle::default(),
-            ))
-        });
-        Self { entries, entry_max: settings.memory_entry_max }
+        Self { tier: Swap::new(Tier::new(settings)), off: AtomicBool::new(settings.memory == 0) }
+    }
+
+    /// Other bounds. What is held stays, as far as it fits; a tier that has to be divided otherwise begins empty. Takes
+    /// its time: nobody may wait for it. Only one caller at a time.
+    pub fn apply(&self, settings: &Settings) {
+        let old = self.tier.read().settings.clone();
+        if old == *settings {
+            return;
+        }
+        let (entries, divided) = {
+            let tier = self.tier.read();
+            // Each part has room for the largest entries, and there are not far too few of them.
+            let (now, wanted) = (tier.parts, parts(settings));
+            let fits = settings.memory > 0 && now <= wanted && wanted <= now * FEWER_PARTS_MAX;
+            (tier.entries.clone().filter(|_| fits), now)
+        };
+        let tier = match &entries {
+            Some(entries) => {
+                Tier { settings: settings.clone(), entries: Some(Arc::clone(entries)), parts: divided }
+            }
+            None => Tier::new(settings),
+        };
+        let replaced = self.tier.replace(tier);
+        self.off.store(settings.memory == 0, Ordering::Relaxed);
+        if let Some(entries) = entries {
+            let mut bound = old.memory.max(settings.memory);
+            while bound > settings.memory {
+                bound = bound.saturating_sub(old.memory / SHRINK_STEPS + 1).max(settings.memory);
+                entries.set_capacity(bound);
+                std::thread::yield_now();
+            }
+            entries.set_capacity(settings.memory);
+        }
+        // To give back many entries takes a while, which is not for a request that happens to be their last reader.
+        while Arc::strong_count(&replaced) > 1 {
+            std::thread::yield_now();
+        }
     }
 
     /// Whether a body of this length would be admitted.
     pub fn admits(&self, len: u64) -> bool {
-        self.entries.is_some() && len <= self.entry_max
+        let tier = self.tier.read();
+        tier.entries.is_some() && len <= tier.settings.memory_entry_max
     }
 
     /// Whether nothing is ever held.
     pub fn is_off(&self) -> bool {
-        self.entries.is_none()
+        self.off.load(Ordering::Relaxed)
     }
 
     /// The entry, if it is here.
     pub fn get(&self, id: EntryId) -> Option<Held> {
-        self.entries.as_ref()?.get(&id)
+        self.tier.read().entries.as_ref()?.get(&id)
     }
 
     /// Whether it is here, without counting as a use.
     pub fn contains(&self, id: EntryId) -> bool {
-        self.entries.as_ref().is_some_and(|entries| entries.contains_key(&id))
+        self.tier.read().entries.as_ref().is_some_and(|entries| entries.contains_key(&id))
     }
 
     /// A commit, or a copy read from a store: replaces whatever older commit is here. `current` tells the generation
     /// that the stores hold now.
     pub fn put(&self, id: EntryId, held: Held, current: impl FnOnce() -> Option<u64>) {
-        let Some(entries) = self.entries.as_ref().filter(|_| held.body.len() as u64 <= self.entry_max) else {
+        let tier = self.tier.read();
+        let Some(entries) =
+            tier.entries.as_ref().filter(|_| held.body.len() as u64 <= tier.settings.memory_entry_max)
+        else {
             return self.forget(id);
         };
         let generation = held.generation;
@@ -134,25 +176,53 @@ impl Memory {
             let _ = place.insert(held);
         }
         if current() != Some(generation) {
-            self.forget(id);
+            entries.remove(&id);
         }
     }
 
     /// A delete, or a commit that is too large to be held.
     pub fn forget(&self, id: EntryId) {
-        if let Some(entries) = &self.entries {
+        if let Some(entries) = &self.tier.read().entries {
             entries.remove(&id);
         }
     }
 
     /// Entries, and bytes as weighed.
     pub fn usage(&self) -> (u64, u64) {
-        self.entries.as_ref().map_or((0, 0), |entries| (entries.len() as u64, entries.weight()))
+        self.tier.read().entries.as_ref().map_or((0, 0), |entries| (entries.len() as u64, entries.weight()))
     }
 
     /// The bound of that weight.
     pub fn bound(&self) -> u64 {
-        self.entries.as_ref().map_or(0, |entries| entries.capacity())
+        self.tier.read().entries.as_ref().map_or(0, |entries| entries.capacity())
+    }
+}
+
+/// Into how many parts a tier is divided.
+fn parts(settings: &Settings) -> usize {
+    let parts = settings.memory / (settings.memory_entry_max + OVERHEAD_BYTES) / ENTRIES_IN_PART;
+    1 << parts.clamp(1, PARTS_MAX).ilog2()
+}
+
+// === impl Tier ===
+
+impl Tier {
+    fn new(settings: &Settings) -> Self {
+        let bytes = settings.memory;
+        let options = OptionsBuilder::new()
+            .weight_capacity(bytes)
+            .estimated_items_capacity(usize::try_from(bytes / USUAL_BYTES).unwrap_or(usize::MAX))
+            .shards(parts(settings))
+            .build();
+        let entries = options.ok().filter(|_| bytes > 0).map(|options| {
+            Arc::new(Cache::with_options(
+                options,
+                Weight,
+                BuildHasherDefault::default(),
+                DefaultLifecycle::default(),
+            ))
+        });
+        Self { settings: settings.clone(), entries, parts: parts(settings) }
     }
 }
 
@@ -272,6 +342,26 @@ mod tests {
         put(&memory, 1, held(1, b"small"));
         put(&memory, 1, held(2, b"a little larger"));
         assert_eq!(memory.usage(), (1, 415));
+    }
+
+    #[test]
+    fn a_changed_bound_keeps_what_fits() {
+        let settings = |memory, memory_entry_max| Settings { memory, memory_entry_max };
+        let tier = memory(100 * 405);
+        (0..20).for_each(|id| put(&tier, id, held(1, b"small")));
+        tier.apply(&settings(400 * 405, 16));
+        assert_eq!(tier.usage().0, 20, "more room");
+        (0..300).for_each(|id| put(&tier, id << 64, held(1, b"small")));
+        tier.apply(&settings(150 * 405, 16));
+        let (entries, weight) = tier.usage();
+        assert!(entries > 50 && weight <= 150 * 405, "{entries} entries, {weight} bytes");
+        tier.apply(&settings(10 * 405, 4));
+        assert!(tier.usage() == (0, 0) && !tier.admits(5), "of too many parts for that");
+        tier.apply(&settings(0, 4));
+        assert!(tier.is_off() && tier.usage() == (0, 0));
+        tier.apply(&settings(100 << 20, 1 << 10));
+        put(&tier, 1, held(1, b"small"));
+        assert!(!tier.is_off() && tier.contains(EntryId(1)));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// The layers, from the bottom. A module imports from lower layers only; where a layer is open, from its own too.
 const LAYERS: [(&[&str], Siblings); 6] = [
-    (&["error", "key", "digest", "entry", "body", "links", "stats"], Siblings::See),
+    (&["error", "key", "digest", "entry", "body", "links", "stats", "swap"], Siblings::See),
     (&["memory", "store", "upstream", "keyring"], Siblings::Apart),
     (&["cache"], Siblings::Apart),
     (&["protocol"], Siblings::Apart),
@@ -20,6 +20,8 @@ const PROTOCOL_SHARED: [&str; 4] = ["http", "objects", "reapi", "testing"];
 
 /// Each dependency, and the only places that may name it.
 const HOMES: &[(&str, &[&str])] = &[
+    ("arc_swap", &["swap.rs"]),
+    ("notify", &["daemon/reload"]),
     ("quick_cache", &["memory.rs"]),
     ("object_store", &["upstream/object", "upstream/credentials"]),
     ("prost", &["links", "protocol/reapi"]),

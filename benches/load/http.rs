@@ -2,7 +2,7 @@
 
 use std::io::{Error, ErrorKind, Result};
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
 use clap::Subcommand;
@@ -50,6 +50,10 @@ pub(crate) struct Target {
     count: u64,
     #[arg(long, default_value_t = 16)]
     connections: usize,
+    /// So many requests a second, begun when they are due, however long the ones before take; else as many as get
+    /// through. Of one that no connection was free for, what it waited counts.
+    #[arg(long)]
+    rate: Option<u32>,
     /// Statuses that are not an error.
     #[arg(long, value_delimiter = ',', default_value = "200,201,204")]
     status: Vec<u16>,
@@ -69,7 +73,7 @@ pub(crate) async fn run(work: Work) -> Result<serde_json::Value> {
     let begin = Instant::now();
     let tasks: Vec<_> = streams
         .into_iter()
-        .map(|stream| tokio::task::spawn_local(drive(stream, work.clone(), tally.clone())))
+        .map(|stream| tokio::task::spawn_local(drive(stream, work.clone(), tally.clone(), begin)))
         .collect();
     for task in tasks {
         if let Err(error) = task.await.map_err(Error::other).flatten() {
@@ -80,14 +84,17 @@ pub(crate) async fn run(work: Work) -> Result<serde_json::Value> {
 }
 
 /// Sends one request after the other on one connection until the run's number is used up.
-async fn drive(mut stream: TcpStream, work: Rc<Work>, tally: Rc<Tally>) -> Result<()> {
+async fn drive(mut stream: TcpStream, work: Rc<Work>, tally: Rc<Tally>, started: Instant) -> Result<()> {
     let apart = work.is_apart();
     stream.set_nodelay(!apart)?;
     let target = work.target();
     let body = Bytes::from(vec![b'x'; work.size()]);
     let mut buffer = vec![0; 256 * 1024];
     while let Some(index) = tally.next(work.count()) {
-        let begin = Instant::now();
+        let begin = match target.rate {
+            Some(rate) => due(started + Duration::from_secs_f64(index as f64 / f64::from(rate))).await,
+            None => Instant::now(),
+        };
         let (start, body_at, rest) = work.request(index, &body);
         let written = if apart { body_at } else { 0 };
         stream.write_all(&start[..written]).await?;
@@ -104,6 +111,15 @@ async fn drive(mut stream: TcpStream, work: Rc<Work>, tally: Rc<Tally>) -> Resul
         }
     }
     Ok(())
+}
+
+/// Waits until a request is due. The timer's own lateness is not the server's.
+async fn due(at: Instant) -> Instant {
+    if Instant::now() >= at {
+        return at;
+    }
+    tokio::time::sleep_until(at.into()).await;
+    Instant::now()
 }
 
 struct Answer {

@@ -46,6 +46,7 @@ impl Tally {
             "words": self.words.take(),
             "p50_us": percentile(&took_us, 0.50),
             "p99_us": percentile(&took_us, 0.99),
+            "p999_us": percentile(&took_us, 0.999),
             "max_us": took_us.last(),
             "first_bytes_ns": self.first_bytes_ns.take(),
         })

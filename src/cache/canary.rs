@@ -11,7 +11,7 @@ const AT_ONCE: usize = 16;
 impl Cache {
     /// Flies one to each upstream, several at once; in the order of the configuration.
     pub async fn canaries(&self) -> Vec<Canary> {
-        canaries(self.inner.remotes.clone()).await
+        canaries(self.inner.remotes.all().into_iter().map(|(remote, _)| remote).collect()).await
     }
 }
 

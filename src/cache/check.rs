@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
@@ -30,7 +31,7 @@ pub(super) struct Facts {
     absent: Recent<(EntryId, UpstreamId)>,
     /// The moment when a mutable name was last found to be current.
     checked: Mutex<HashMap<(EntryId, UpstreamId), i64>>,
-    checked_max: usize,
+    checked_max: AtomicUsize,
 }
 
 /// Checks under way, so that one entry is checked once however many ask.
@@ -51,7 +52,7 @@ impl Facts {
             present: Recent::new(settings.fact_entries, settings.fact_age),
             absent: Recent::new(settings.absent_entries, settings.absent_age),
             checked: Mutex::default(),
-            checked_max: settings.absent_entries,
+            checked_max: AtomicUsize::new(settings.absent_entries),
         }
     }
 
@@ -96,11 +97,18 @@ impl Facts {
     /// The local copy is current.
     pub(super) fn note_checked(&self, id: EntryId, upstream: UpstreamId) {
         let mut checked = self.checked.lock();
-        if checked.len() >= self.checked_max {
+        if checked.len() >= self.checked_max.load(Ordering::Relaxed) {
             // Forgetting costs one conditional request for each name.
             checked.clear();
         }
         checked.insert((id, upstream), now_moment());
+    }
+
+    /// Other bounds. Takes its time to forget what is over them; nobody waits for it.
+    pub(super) fn bound(&self, settings: &Settings) {
+        self.checked_max.store(settings.absent_entries, Ordering::Relaxed);
+        self.present.bound(settings.fact_entries, settings.fact_age, since_boot());
+        self.absent.bound(settings.absent_entries, settings.absent_age, since_boot());
     }
 
     /// Facts and absences remembered.
@@ -172,8 +180,9 @@ impl Cache {
         let unknown = links.iter().filter(|link| !self.is_servable_link(asked, link));
         let mut unknown = unknown.map(|link| asked.other(Key::Content(link.digest)));
         let mut asking = FuturesUnordered::new();
+        let at_once = self.inner.settings.read().links_at_once;
         loop {
-            while asking.len() < self.inner.settings.links_at_once
+            while asking.len() < at_once
                 && let Some(other) = unknown.next()
             {
                 asking.push(async move { self.ask_for(&other).await });
@@ -246,7 +255,7 @@ impl Cache {
 
     /// Brings the links of an answered entry here, behind.
     pub(super) fn prefetch(&self, asked: &Asked, links: &[Link]) {
-        let settings = &self.inner.settings;
+        let settings = self.inner.settings.read();
         let (entry_max, max) = match asked.scope.policy.prefetch {
             Prefetch::Off => return,
             Prefetch::All => (u64::MAX, u64::MAX),

@@ -9,6 +9,8 @@ use crate::memory;
 pub struct Settings {
     /// `entry_max`: bytes of one entry; over it a PUT is refused or shed, an upstream object streams through.
     pub entry_max: u64,
+    /// `disk`, for pages that show it; nothing of the policy is measured against it.
+    pub disk: u64,
     /// The memory tier's own.
     pub memory: memory::Settings,
     /// Bodies up to this are collected and written as one unit. The stores' `inline_max`.
@@ -63,6 +65,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             entry_max: 5 << 30,
+            disk: 10 << 30,
             memory: memory::Settings { memory: 256 << 20, memory_entry_max: 1 << 20 },
             inline_max: 64 << 10,
             queue_bytes: 5 << 30,

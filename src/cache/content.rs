@@ -20,7 +20,7 @@ impl Cache {
     /// used.
     pub async fn missing(&self, scope: &Scope, digests: &[Digest]) -> Vec<usize> {
         let inner = &*self.inner;
-        let remote = scope.upstream.and_then(|upstream| inner.remotes.get(usize::from(upstream.0)));
+        let remote = scope.upstream.and_then(|upstream| inner.remotes.find(upstream));
         let remote = remote.filter(|remote| remote.readable());
         let mut missing = Vec::new();
         digests.iter().take(2).for_each(|digest| noted::asked(&Key::Content(*digest)));
@@ -32,7 +32,7 @@ impl Cache {
                 let id = ids[at];
                 let is_servable = digest.is_empty_blob()
                     || inner.outbox.contains(id).is_some()
-                    || remote.is_some_and(|remote| inner.facts.present(id, remote.id()));
+                    || remote.as_ref().is_some_and(|remote| inner.facts.present(id, remote.id()));
                 if !is_servable {
                     missing.push(chunk * LOOKED_UP_AT_ONCE + at);
                 }

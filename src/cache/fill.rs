@@ -11,10 +11,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::get::Local;
+use super::permits::Permits;
 use super::tail::{End, Progress, Tailing};
 use super::verify::{Verifier, verified};
 use super::{Asked, Cache};
@@ -32,11 +33,9 @@ pub(super) struct Fills {
     /// A leaf mutex.
     active: Mutex<HashMap<(EntryId, UpstreamId), Arc<Fill>>>,
     /// `fills`; waited for in order.
-    pub(super) slots: Arc<Semaphore>,
-    /// `fill_bytes`, in KiB.
-    pub(super) kib: Arc<Semaphore>,
-    kib_max: u32,
-    slots_max: usize,
+    pub(super) slots: Arc<Permits>,
+    /// `fill_bytes`, in KiB: a body takes at most all of it, so that one fill is always admitted.
+    pub(super) kib: Arc<Permits>,
 }
 
 /// One entry on its way here.
@@ -92,19 +91,13 @@ pub(super) struct Reader {
 
 impl Fills {
     pub(super) fn new(fills: usize, fill_bytes: u64) -> Self {
-        let kib_max = u32::try_from(fill_bytes / 1024).unwrap_or(u32::MAX).max(1);
-        Self {
-            active: Mutex::default(),
-            slots: Arc::new(Semaphore::new(fills)),
-            kib: Arc::new(Semaphore::new(kib_max as usize)),
-            kib_max,
-            slots_max: fills,
-        }
+        Self { active: Mutex::default(), slots: Permits::new(fills), kib: Permits::new(kib(fill_bytes)) }
     }
 
-    /// What a body of `len` bytes takes of `fill_bytes`: at most all of it, so that one fill is always admitted.
-    pub(super) fn kib_of(&self, len: u64) -> u32 {
-        u32::try_from(len.div_ceil(1024)).unwrap_or(u32::MAX).min(self.kib_max)
+    /// Other bounds. Those under way go on.
+    pub(super) fn bound(&self, fills: usize, fill_bytes: u64) {
+        self.slots.resize(fills);
+        self.kib.resize(kib(fill_bytes));
     }
 
     /// Fills under way.
@@ -114,7 +107,7 @@ impl Fills {
 
     /// Whether work that nobody waits for should stay out of the way.
     fn is_busy(&self) -> bool {
-        self.slots.available_permits() <= self.slots_max / 2
+        self.slots.is_busy()
     }
 
     /// A put or a delete of this key: whoever asks from now on must not have what a fill that began before brings.
@@ -235,7 +228,7 @@ impl Cache {
             self.inner.stats.deadline_misses.one();
             return Ok(None);
         };
-        self.answered(asked, (remote, name), reader, phase, range, deadline).await
+        self.answered(asked, (&remote, name), reader, phase, range, deadline).await
     }
 
     /// What a fill brings to one who asked for it, once it has said its first word.
@@ -270,7 +263,7 @@ impl Cache {
                 }
                 let range = range.resolve(growing.meta.len)?;
                 let ahead = range.start.saturating_sub(growing.progress.borrow().readable);
-                if ahead > self.inner.settings.range_ahead {
+                if ahead > self.inner.settings.read().range_ahead {
                     return self
                         .through(asked, remote, &name, ByteRange::Span(range.start, range.end - 1), deadline)
                         .await;
@@ -323,9 +316,12 @@ impl Cache {
         };
         let meta = Arc::new(super::check::meta_of(asked, &object.meta));
         let body = match wanted {
-            None => {
-                verified(object.body, Verifier::new(asked, &object.meta), self.inner.settings.withheld, 0)
-            }
+            None => verified(
+                object.body,
+                Verifier::new(asked, &object.meta),
+                self.inner.settings.read().withheld,
+                0,
+            ),
             Some(_) => object.body,
         };
         Ok(Some(Hit { meta, range: object.range, body, from: Tier::Upstream }))
@@ -351,10 +347,15 @@ impl Cache {
             Err(failure) => return Err(gone(Some(failure))),
         };
         let verifier = Verifier::new(asked, &object.meta);
-        let body = verified(object.body, verifier, self.inner.settings.withheld, range.start);
+        let body = verified(object.body, verifier, self.inner.settings.read().withheld, range.start);
         let len = range.end - range.start;
         Ok(if len == body.len() { body } else { Body::stream(len, take(body, len)) })
     }
+}
+
+/// What a body of `len` bytes takes of `fill_bytes`. A semaphore takes no more at once than a `u32`.
+pub(super) fn kib(len: u64) -> usize {
+    u32::try_from(len.div_ceil(1024)).unwrap_or(u32::MAX) as usize
 }
 
 /// The first `len` bytes of a body.

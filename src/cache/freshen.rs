@@ -64,7 +64,7 @@ impl Cache {
                 Ok((!kept).then_some(Local::Gone))
             }
             Some(phase) => {
-                let hit = self.answered(asked, (remote, name), reader, phase, range, deadline).await?;
+                let hit = self.answered(asked, (&remote, name), reader, phase, range, deadline).await?;
                 Ok(hit.map(Local::Hit))
             }
         }

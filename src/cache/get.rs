@@ -65,7 +65,7 @@ impl Cache {
     /// # Errors
     /// `Invalid` when there is an entry and no byte of it is in `range`. Nothing else: trouble is a miss.
     pub async fn get(&self, scope: &Scope, key: &Key, range: ByteRange) -> Result<Option<Hit>> {
-        let deadline = Instant::now() + self.inner.settings.first_byte;
+        let deadline = Instant::now() + self.inner.settings.read().first_byte;
         let asked = Asked::new(scope, key);
         match self.local(&asked, range, deadline).await? {
             Local::Hit(hit) => Ok(Some(hit)),
@@ -82,7 +82,7 @@ impl Cache {
     }
 
     pub(super) async fn head_of(&self, asked: &Asked) -> Result<Option<(Arc<Meta>, Tier)>> {
-        let deadline = Instant::now() + self.inner.settings.first_byte;
+        let deadline = Instant::now() + self.inner.settings.read().first_byte;
         if let Some(hit) = empty_blob(&asked.key) {
             return Ok(Some((hit.meta, hit.from)));
         }
@@ -198,7 +198,7 @@ impl Cache {
         let bytes = store.body(stored, 0..len)?.collect(len).await?;
         // What stays is just as long as the body: a record's buffer is longer, and goes back to its pool.
         let bytes =
-            if len <= self.inner.settings.inline_max { Bytes::copy_from_slice(&bytes) } else { bytes };
+            if len <= self.inner.settings.read().inline_max { Bytes::copy_from_slice(&bytes) } else { bytes };
         let checked = self.inner.facts.checked(asked, stored.record.meta.stored_ms);
         let meta = Arc::new(stored.record.meta.clone());
         let held = Held::new(stored.generation.0, meta, stored.record.links.clone(), bytes.clone(), checked);

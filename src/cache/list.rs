@@ -97,15 +97,17 @@ impl Cache {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<Listed>> {
-        let deadline = Instant::now() + self.inner.settings.first_byte;
+        let deadline = Instant::now() + self.inner.settings.read().first_byte;
         // It is never closed.
         let _turn = self.inner.lists.acquire().await;
         let wanted = Wanted { scope, space, prefix, limit };
         let mut after = after.map(str::to_owned);
-        let mut remote = scope
+        let asked = scope
             .upstream
-            .and_then(|upstream| self.inner.remotes.get(usize::from(upstream.0)))
-            .filter(|remote| remote.readable());
+            .and_then(|upstream| self.inner.remotes.find(upstream))
+            .filter(|remote| remote.readable())
+            .map(|remote| Remote::clone(&remote));
+        let mut remote = asked.as_ref();
         let mut rows = Vec::new();
         while rows.len() < limit {
             let (known, end) = self.known(&wanted, after.as_deref(), &mut remote, deadline).await;

@@ -21,10 +21,14 @@ mod get;
 mod lately;
 mod list;
 mod outbox;
+mod permits;
 mod publish;
 mod put;
 mod receive;
 mod recent;
+mod reload;
+mod remotes;
+mod resume;
 mod route;
 mod stage;
 mod status;
@@ -55,10 +59,12 @@ use crate::entry::{Meta, Precondition, Tier};
 use crate::error::{Error, Kind, Result};
 use crate::key::{EntryId, Key, ObjectName, Scope, Space};
 use crate::memory::Memory;
-use crate::stats::{Counter, Shed, Stats, noted};
+use crate::stats::{Shed, Stats, noted};
 use crate::store::{Generation, Record, Store};
+use crate::swap::{Read, Swap};
 use crate::upstream::Remote;
 use clock::now_ms;
+use remotes::Known;
 
 /// The cache. Cheap to clone.
 #[derive(Clone)]
@@ -82,13 +88,11 @@ pub struct Parts {
 }
 
 struct Inner {
-    settings: Settings,
+    settings: Swap<Settings>,
     memory: Memory,
     cache: Store,
     outbox: Store,
-    remotes: Vec<Remote>,
-    /// Hits that each upstream gave.
-    remote_hits: Vec<Counter>,
+    remotes: remotes::Remotes,
     siblings: Vec<Space>,
     stats: Arc<Stats>,
     fills: fill::Fills,
@@ -123,18 +127,17 @@ impl Cache {
             memory: Memory::new(&settings.memory),
             fills: fill::Fills::new(settings.fills, settings.fill_bytes),
             checks: check::Checks::default(),
-            queue: outbox::Queue::new(settings.queue_bytes, settings.queue_entries, &parts.remotes),
+            queue: outbox::Queue::new(settings.queue_bytes, settings.queue_entries),
             facts: check::Facts::new(&settings),
             touches: get::Touches::default(),
             lists: tokio::sync::Semaphore::new(list::LISTS_MAX),
             partials: stage::Partials::new(&settings),
             sheds: status::ShedLog::default(),
             samples: lately::Samples::default(),
-            settings,
+            settings: Swap::new(settings),
             cache: parts.cache,
             outbox: parts.outbox,
-            remote_hits: parts.remotes.iter().map(|_| Counter::default()).collect(),
-            remotes: parts.remotes,
+            remotes: remotes::Remotes::new(parts.remotes),
             siblings: parts.siblings,
             stats: parts.stats,
             tasks: TaskTracker::new(),
@@ -210,8 +213,8 @@ impl Cache {
     }
 
     /// The bounds in force.
-    pub fn settings(&self) -> &Settings {
-        &self.inner.settings
+    pub fn settings(&self) -> Read<Settings> {
+        self.inner.settings.read()
     }
 
     /// Counts a PUT that was acknowledged and not kept as asked, and warns of it at most once a minute.
@@ -236,9 +239,8 @@ impl Cache {
             return;
         }
         self.note_upstream(asked);
-        if let Some(hits) = asked.scope.upstream.and_then(|id| self.inner.remote_hits.get(usize::from(id.0)))
-        {
-            hits.one();
+        if let Some(id) = asked.scope.upstream {
+            self.inner.remotes.count_hit(id);
         }
     }
 
@@ -252,14 +254,15 @@ impl Cache {
     }
 
     /// The route's upstream.
-    fn remote(&self, asked: &Asked) -> Option<&Remote> {
-        self.inner.remotes.get(usize::from(asked.scope.upstream?.0))
+    fn remote(&self, asked: &Asked) -> Option<Known> {
+        self.inner.remotes.find(asked.scope.upstream?)
     }
 
     /// The route's upstream and the name there, if the upstream answers reads now and can carry the name.
-    fn readable(&self, asked: &Asked) -> Option<(&Remote, ObjectName)> {
+    fn readable(&self, asked: &Asked) -> Option<(Remote, ObjectName)> {
         let remote = self.remote(asked).filter(|remote| remote.readable())?;
-        Some((remote, asked.object_name(remote)?))
+        let name = asked.object_name(&remote)?;
+        Some((remote.clone(), name))
     }
 
     /// The later of the two stores' commits of an entry, queued deletes included.

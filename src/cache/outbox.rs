@@ -6,23 +6,24 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
 use crate::key::EntryId;
 use crate::store::{Generation, QueueTag, Queued};
-use crate::upstream::Remote;
 
 /// The rows of all upstreams, within `queue_bytes` and `queue_entries`.
 #[derive(Debug)]
 pub(super) struct Queue {
-    bytes_max: u64,
-    entries_max: u64,
+    bytes_max: AtomicU64,
+    entries_max: AtomicU64,
     /// A leaf mutex.
     rows: Mutex<Rows>,
-    /// Wakes the uploaders.
-    pub(super) wake: Vec<(QueueTag, Notify)>,
+    /// Wakes the uploader of each upstream that there are, or were, rows for, whether it is configured or not. A leaf
+    /// mutex.
+    wake: Mutex<BTreeMap<QueueTag, Arc<Notify>>>,
     /// Counts every change, for those who wait until the queue is empty.
     changes: watch::Sender<u64>,
     replayed: watch::Sender<bool>,
@@ -56,21 +57,27 @@ pub(super) enum Full {
 // === impl Queue ===
 
 impl Queue {
-    pub(super) fn new(bytes_max: u64, entries_max: u64, remotes: &[Remote]) -> Arc<Self> {
-        let wake = remotes.iter().map(|remote| (QueueTag(remote.tag()), Notify::new())).collect();
+    pub(super) fn new(bytes_max: u64, entries_max: u64) -> Arc<Self> {
         Arc::new(Self {
-            bytes_max,
-            entries_max,
+            bytes_max: AtomicU64::new(bytes_max),
+            entries_max: AtomicU64::new(entries_max),
             rows: Mutex::default(),
-            wake,
+            wake: Mutex::default(),
             changes: watch::Sender::new(0),
             replayed: watch::Sender::new(false),
         })
     }
 
+    /// Other bounds. What is queued stays queued.
+    pub(super) fn bound(&self, bytes_max: u64, entries_max: u64) {
+        self.bytes_max.store(bytes_max, Ordering::Relaxed);
+        self.entries_max.store(entries_max, Ordering::Relaxed);
+    }
+
     /// Takes what the outbox held at start. Never refused: it was acknowledged.
     pub(super) fn replay(&self, rows: Vec<Queued>) {
         for row in rows {
+            self.waker(row.tag);
             let mut known = self.rows.lock();
             known.bytes += row.bytes;
             known.entries += 1;
@@ -89,10 +96,10 @@ impl Queue {
     /// Room for one more entry of, so far, `bytes`.
     pub(super) fn reserve(self: &Arc<Self>, bytes: u64) -> Result<Room, Full> {
         let mut rows = self.rows.lock();
-        if rows.entries >= self.entries_max {
+        if rows.entries >= self.entries_max.load(Ordering::Relaxed) {
             return Err(Full::Entries);
         }
-        if rows.bytes.saturating_add(bytes) > self.bytes_max {
+        if rows.bytes.saturating_add(bytes) > self.bytes_max.load(Ordering::Relaxed) {
             return Err(Full::Bytes);
         }
         rows.entries += 1;
@@ -115,17 +122,16 @@ impl Queue {
 
     /// Wakes the uploader of this upstream.
     pub(super) fn wake(&self, tag: QueueTag) {
-        if let Some((_, notify)) = self.wake.iter().find(|(known, _)| *known == tag) {
-            notify.notify_one();
-        }
+        self.waker(tag).notify_one();
+    }
+
+    fn waker(&self, tag: QueueTag) -> Arc<Notify> {
+        Arc::clone(self.wake.lock().entry(tag).or_default())
     }
 
     /// Resolves when there may be something to upload.
     pub(super) async fn woken(&self, tag: QueueTag) {
-        match self.wake.iter().find(|(known, _)| *known == tag) {
-            Some((_, notify)) => notify.notified().await,
-            None => std::future::pending().await,
-        }
+        self.waker(tag).notified().await;
     }
 
     /// The oldest row that may be begun now and isn't in `skipped`; it counts as uploading until [`Queue::end`] or
@@ -178,9 +184,10 @@ impl Queue {
         rows.newest.contains_key(&(tag, id)) || rows.uploading.contains_key(&(tag, id))
     }
 
-    /// Whether the same entry is also queued for another upstream.
+    /// Whether the same entry is also queued for another upstream, be that configured at the moment or not.
     pub(super) fn is_queued_elsewhere(&self, row: Queued) -> bool {
-        self.wake.iter().any(|(tag, _)| *tag != row.tag && self.holds(*tag, row.id))
+        let tags: Vec<QueueTag> = self.wake.lock().keys().copied().collect();
+        tags.into_iter().any(|tag| tag != row.tag && self.holds(tag, row.id))
     }
 
     /// Whether what the outbox held at start is known.
@@ -190,7 +197,7 @@ impl Queue {
 
     /// The bounds in force: of bytes, of entries.
     pub(super) fn bounds(&self) -> (u64, u64) {
-        (self.bytes_max, self.entries_max)
+        (self.bytes_max.load(Ordering::Relaxed), self.entries_max.load(Ordering::Relaxed))
     }
 
     /// Rows and bytes, waiting and uploading.
@@ -250,7 +257,7 @@ impl Room {
     pub(super) fn grow(&mut self, bytes: u64) -> Result<(), Full> {
         let more = bytes.saturating_sub(self.bytes);
         let mut rows = self.queue.rows.lock();
-        if rows.bytes.saturating_add(more) > self.queue.bytes_max {
+        if rows.bytes.saturating_add(more) > self.queue.bytes_max.load(Ordering::Relaxed) {
             return Err(Full::Bytes);
         }
         rows.bytes += more;
@@ -277,20 +284,13 @@ mod tests {
 
     const TAG: QueueTag = QueueTag(7);
 
-    fn queue(bytes: u64, entries: u64) -> Arc<Queue> {
-        Arc::new(Queue {
-            bytes_max: bytes,
-            entries_max: entries,
-            rows: Mutex::default(),
-            wake: vec![(TAG, Notify::new())],
-            changes: watch::Sender::new(0),
-            replayed: watch::Sender::new(false),
-        })
+    fn row(tag: QueueTag, id: u128, generation: u64, bytes: u64) -> Queued {
+        Queued { id: EntryId(id), generation: Generation(generation), tag, bytes }
     }
 
     fn push(queue: &Arc<Queue>, id: u128, generation: u64, bytes: u64) {
         let room = queue.reserve(bytes).expect("room");
-        queue.push(Queued { id: EntryId(id), generation: Generation(generation), tag: TAG, bytes }, room);
+        queue.push(row(TAG, id, generation, bytes), room);
     }
 
     fn next(queue: &Queue) -> Option<Queued> {
@@ -299,7 +299,7 @@ mod tests {
 
     #[test]
     fn in_order_of_arrival_and_the_newest_replaces_one_not_begun() {
-        let queue = queue(100, 10);
+        let queue = Queue::new(100, 10);
         push(&queue, 1, 1, 10);
         push(&queue, 2, 2, 10);
         push(&queue, 1, 3, 20);
@@ -311,7 +311,7 @@ mod tests {
 
     #[test]
     fn the_first_rows_are_the_oldest_of_all_upstreams() {
-        let queue = queue(1000, 100);
+        let queue = Queue::new(1000, 100);
         let push = |tag, generation| {
             let row = Queued {
                 id: EntryId(generation),
@@ -334,7 +334,7 @@ mod tests {
 
     #[test]
     fn uploads_of_one_key_are_serial() {
-        let queue = queue(100, 10);
+        let queue = Queue::new(100, 10);
         push(&queue, 1, 1, 10);
         let first = next(&queue).expect("one waits");
         push(&queue, 1, 2, 10);
@@ -345,8 +345,31 @@ mod tests {
     }
 
     #[test]
+    fn what_is_queued_for_an_upstream_that_is_gone_keeps_the_entry() {
+        let queue = Queue::new(100, 10);
+        queue.replay(vec![row(QueueTag(1), 7, 1, 10)]);
+        push(&queue, 7, 1, 10);
+        let ours = next(&queue).expect("one waits");
+        assert!(queue.is_queued_elsewhere(ours));
+        assert!(!queue.is_queued_elsewhere(row(QueueTag(1), 8, 1, 10)));
+    }
+
+    #[test]
+    fn a_lower_bound_refuses_and_drops_nothing() {
+        let queue = Queue::new(100, 10);
+        push(&queue, 1, 1, 90);
+        queue.bound(50, 10);
+        assert_eq!(queue.reserve(0).err(), Some(Full::Bytes));
+        assert_eq!(queue.len(), (1, 90));
+        queue.bound(100, 1);
+        assert_eq!(queue.reserve(0).err(), Some(Full::Entries));
+        queue.bound(200, 2);
+        assert!(queue.reserve(110).is_ok());
+    }
+
+    #[test]
     fn the_bounds_hold_and_unused_room_is_given_back() {
-        let queue = queue(100, 2);
+        let queue = Queue::new(100, 2);
         let room = queue.reserve(90).expect("room");
         assert_eq!(queue.reserve(11).err(), Some(Full::Bytes));
         drop(room);

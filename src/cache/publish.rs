@@ -24,7 +24,7 @@ impl Cache {
         body: Bytes,
         guard: Guard<'_>,
     ) -> Result<Option<Generation>> {
-        if body.len() as u64 <= self.inner.settings.inline_max {
+        if body.len() as u64 <= self.inner.settings.read().inline_max {
             return store.put(record, body, guard).await;
         }
         let mut draft = store.draft(Some(body.len() as u64)).await?;

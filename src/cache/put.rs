@@ -111,7 +111,7 @@ impl Cache {
         let (taken, route, shed) = if own.is_some() && self.is_known(&asked) {
             (Taken::Dropped, None, None)
         } else {
-            let capacity = claim.len.unwrap_or(0).min(self.inner.settings.inline_max);
+            let capacity = claim.len.unwrap_or(0).min(self.inner.settings.read().inline_max);
             let taken = Taken::Collected(BytesMut::with_capacity(capacity as usize));
             match self.route(&asked, claim.len.unwrap_or(0)) {
                 Ok(route) => (taken, route, None),
@@ -135,7 +135,7 @@ impl Cache {
     }
 
     fn check_len(&self, asked: &Asked, len: u64) -> Result<()> {
-        let max = self.inner.settings.entry_max;
+        let max = self.inner.settings.read().entry_max;
         if len > max {
             let message = format!("a body of {len} bytes is over `entry_max` ({max} bytes)");
             return Err(Error::new(Kind::TooLarge, message));
@@ -268,7 +268,7 @@ impl Put {
     }
 
     async fn keep(&mut self, piece: Bytes) -> Result<()> {
-        let inline_max = self.cache.inner.settings.inline_max;
+        let inline_max = self.cache.inner.settings.read().inline_max;
         match &mut self.taken {
             Taken::Dropped => Ok(()),
             Taken::Drafted(draft, _) => draft.write(piece).await,

@@ -9,12 +9,12 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::StreamExt as _;
 use tokio::sync::watch;
 
 use super::check::meta_of;
 use super::clock::now_moment;
-use super::fill::{Fill, Growing, Phase, Whole};
+use super::fill::{Fill, Growing, Phase, Whole, kib};
+use super::resume::Resuming;
 use super::tail::{End, FIRST_BYTES, Progress};
 use super::verify::Verifier;
 use super::{Asked, Cache};
@@ -31,9 +31,6 @@ use crate::upstream::{GetOptions, Got, Object, ObjectMeta, Remote};
 /// Progress is told every so many bytes, or when the upstream pauses this long.
 const TELL_EVERY_BYTES: u64 = 256 << 10;
 const TELL_EVERY: Duration = Duration::from_millis(1);
-
-/// How often a broken transfer is resumed.
-const RESUMES_MAX: u32 = 2;
 
 /// A sibling object holds one attribute.
 const SIBLING_BYTES_MAX: u64 = 2048;
@@ -96,7 +93,7 @@ impl Cache {
 impl Receiving {
     async fn run(self, old: Option<Stored>) {
         let fills = &self.cache.inner.fills;
-        let Ok(_slot) = Arc::clone(&fills.slots).acquire_owned().await else { return };
+        let _slot = fills.slots.take(1).await;
         if !self.fill.has_readers() && !self.fill.keep.load(Ordering::Acquire) {
             // Everybody who waited for a slot has had a miss by now.
             return;
@@ -138,15 +135,15 @@ impl Receiving {
             // What it names must be known before it is answered, and it is too large to be looked at.
             return self.tell(Phase::Absent);
         }
-        if len > inner.settings.entry_max {
+        if len > inner.settings.read().entry_max {
             return self.tell(Phase::Through);
         }
-        let Ok(_kib) = inner.fills.kib.acquire_many(inner.fills.kib_of(len)).await else { return };
+        let _kib = inner.fills.kib.take(kib(len)).await;
         let Object { meta: object, body, .. } = object;
         let verifier = Verifier::new(&self.asked, &object);
         let mut meta = meta_of(&self.asked, &object);
         self.add_sibling(&mut meta, &object).await;
-        let outcome = if len <= inner.settings.inline_max || self.asked.is_linked() {
+        let outcome = if len <= inner.settings.read().inline_max || self.asked.is_linked() {
             self.whole(meta, body, verifier).await
         } else {
             self.growing(meta, body, verifier).await
@@ -174,7 +171,7 @@ impl Receiving {
     /// A small body: collected, checked, shown whole. A disk that can't take it is no reason not to show it.
     async fn whole(&self, mut meta: Meta, body: Body, mut verifier: Verifier) -> Result<()> {
         let mut bytes = Vec::with_capacity(body.len() as usize);
-        let mut stream = Resuming::new(self, &meta, body);
+        let mut stream = Resuming::new(&self.remote, &self.name, &meta, body);
         while let Some(piece) = stream.next().await? {
             verifier.update(&piece);
             bytes.extend_from_slice(&piece);
@@ -239,9 +236,12 @@ impl Receiving {
         tell: &watch::Sender<Progress>,
     ) -> Result<(), Broken> {
         let inner = &self.cache.inner;
-        let shown_max =
-            if verifier.withholds() { meta.len.saturating_sub(inner.settings.withheld) } else { meta.len };
-        let mut stream = Resuming::new(self, meta, body);
+        let shown_max = if verifier.withholds() {
+            meta.len.saturating_sub(inner.settings.read().withheld)
+        } else {
+            meta.len
+        };
+        let mut stream = Resuming::new(&self.remote, &self.name, meta, body);
         let (mut taken, mut told) = (0, 0);
         loop {
             // With nothing untold there is nothing to hurry for.
@@ -282,7 +282,7 @@ impl Receiving {
     fn is_abandoned(&self, taken: u64, len: u64) -> bool {
         !self.fill.has_readers()
             && !self.fill.keep.load(Ordering::Acquire)
-            && len - taken > self.cache.inner.settings.finish_below
+            && len - taken > self.cache.inner.settings.read().finish_below
             && taken < len / 2
     }
 
@@ -339,60 +339,5 @@ impl Receiving {
             self.leave();
         }
         self.fill.phase.send_replace(phase);
-    }
-}
-
-/// A body that goes on after a reset, twice, if it still is the same object.
-struct Resuming<'a> {
-    receiving: &'a Receiving,
-    etag: Option<Arc<str>>,
-    len: u64,
-    taken: u64,
-    body: Body,
-    /// What broke it; kept here so that a call which is dropped while resuming loses nothing.
-    broken: Option<Error>,
-    resumed: u32,
-}
-
-// === impl Resuming ===
-
-impl<'a> Resuming<'a> {
-    fn new(receiving: &'a Receiving, meta: &Meta, body: Body) -> Self {
-        let etag = meta.origin_etag.clone();
-        Self { receiving, etag, len: meta.len, taken: 0, body, broken: None, resumed: 0 }
-    }
-
-    /// The next bytes. Safe to drop.
-    async fn next(&mut self) -> Result<Option<Bytes>> {
-        loop {
-            if let Some(error) = self.broken.clone() {
-                self.resume(error).await?;
-            }
-            match self.body.next().await {
-                Some(Ok(piece)) => {
-                    self.taken += piece.len() as u64;
-                    return Ok(Some(piece));
-                }
-                None if self.taken == self.len => return Ok(None),
-                None => return Err(Error::new(Kind::Unavailable, "a body from upstream ended short")),
-                Some(Err(error)) => self.broken = Some(error),
-            }
-        }
-    }
-
-    async fn resume(&mut self, error: Error) -> Result<()> {
-        let (Some(etag), true) = (self.etag.clone(), self.resumed < RESUMES_MAX) else { return Err(error) };
-        let rest = self.taken..self.len;
-        let options = GetOptions { range: Some(rest.clone()), if_match: Some(etag), ..GetOptions::default() };
-        let got = self.receiving.remote.get(&self.receiving.name, options).await;
-        self.resumed += 1;
-        match got {
-            Ok(Got::Object(object)) if object.range == rest => {
-                self.body = object.body;
-                self.broken = None;
-                Ok(())
-            }
-            Ok(_) | Err(_) => Err(error),
-        }
     }
 }

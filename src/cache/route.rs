@@ -22,7 +22,7 @@ impl Cache {
     /// Where a put of this key goes: room in the queue, nowhere (`None`), or why it is not queued.
     pub(super) fn route(&self, asked: &Asked, len: u64) -> Result<Option<Route>, Shed> {
         let Some(remote) = self.remote(asked).filter(|remote| !remote.read_only()) else { return Ok(None) };
-        let name = asked.object_name(remote).ok_or(Shed::Name)?;
+        let name = asked.object_name(&remote).ok_or(Shed::Name)?;
         let room = self.inner.queue.reserve(len).map_err(|full| match full {
             Full::Bytes => Shed::QueueBytes,
             Full::Entries => Shed::QueueEntries,

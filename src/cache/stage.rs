@@ -49,8 +49,8 @@ pub struct PartialUpload {
 /// All partial uploads.
 #[derive(Debug)]
 pub(super) struct Partials {
-    limits: Limits,
-    age: Duration,
+    /// A leaf mutex.
+    bounds: Mutex<(Limits, Duration)>,
     /// A leaf mutex.
     uploads: Mutex<Uploads>,
     /// Wakes who waits for a stream to come to rest.
@@ -101,10 +101,9 @@ impl Cache {
 /// Drops uploads that have aged. Ends with the daemon.
 pub(super) async fn expire(cache: Cache) {
     let partials = &cache.inner.partials;
-    let mut every = tokio::time::interval((partials.age / 8).clamp(Duration::from_millis(10), EXPIRE_EVERY));
     loop {
-        every.tick().await;
-        if let Some(since) = Instant::now().checked_sub(partials.age) {
+        tokio::time::sleep((partials.age() / 8).clamp(Duration::from_millis(10), EXPIRE_EVERY)).await;
+        if let Some(since) = Instant::now().checked_sub(partials.age()) {
             let aged = partials.uploads.lock().aged(since);
             partials.drop_behind(aged);
         }
@@ -147,16 +146,26 @@ impl PartialUpload {
 impl Partials {
     pub(super) fn new(settings: &Settings) -> Arc<Self> {
         Arc::new(Self {
-            limits: Limits {
-                uploads: settings.partial_uploads,
-                bytes: settings.partial_bytes,
-                parts: settings.partial_parts,
-            },
-            age: settings.partial_age,
+            bounds: Mutex::new(bounds(settings)),
             uploads: Mutex::default(),
             changes: watch::Sender::new(()),
             runtime: Handle::current(),
         })
+    }
+
+    /// Other bounds; what is over them goes.
+    pub(super) fn bound(&self, settings: &Settings) {
+        *self.bounds.lock() = bounds(settings);
+        let over = self.uploads.lock().over(&self.limits());
+        self.drop_behind(over);
+    }
+
+    fn limits(&self) -> Limits {
+        self.bounds.lock().0
+    }
+
+    fn age(&self) -> Duration {
+        self.bounds.lock().1
     }
 
     /// How many there are, and their bytes.
@@ -197,11 +206,21 @@ impl Hold {
 impl Drop for Hold {
     fn drop(&mut self) {
         let dropped = {
+            let limits = self.partials.limits();
             let mut uploads = self.partials.uploads.lock();
-            uploads.release(&self.ident, self.number, self.last, &self.partials.limits)
+            uploads.release(&self.ident, self.number, self.last, &limits)
         };
         self.partials.drop_behind(dropped);
     }
+}
+
+fn bounds(settings: &Settings) -> (Limits, Duration) {
+    let limits = Limits {
+        uploads: settings.partial_uploads,
+        bytes: settings.partial_bytes,
+        parts: settings.partial_parts,
+    };
+    (limits, settings.partial_age)
 }
 
 fn check_id(id: &str) -> Result<()> {

@@ -184,14 +184,14 @@ impl Cache {
         };
         let (disk, outbox) = (inner.cache.usage(), inner.outbox.usage());
         let (facts, absences) = inner.facts.len();
-        let upstreams = inner.remotes.iter().zip(&inner.remote_hits).map(|(remote, hits)| {
+        let upstreams = inner.remotes.all().into_iter().map(|(remote, hits)| {
             let states = remote.states();
             UpstreamStatus {
                 name: remote.name().to_owned(),
                 read: states.read.into(),
                 write: states.write.into(),
                 read_only: remote.read_only(),
-                hits: hits.read(),
+                hits,
             }
         });
         CacheStatus {
@@ -223,10 +223,11 @@ impl Cache {
     /// The first rows of the queue, oldest first.
     pub async fn queue(&self, limit: usize) -> Vec<QueueItem> {
         self.inner.queue.replayed().await;
+        let remotes = self.inner.remotes.all();
         let mut items = Vec::new();
         for row in self.inner.queue.first(limit) {
             let Ok(Some(stored)) = self.inner.outbox.get_by_id(row.id).await else { continue };
-            let upstream = self.inner.remotes.iter().find(|remote| remote.tag() == row.tag.0);
+            let upstream = remotes.iter().map(|(remote, _)| remote).find(|remote| remote.tag() == row.tag.0);
             items.push(QueueItem {
                 object: stored.record.queue.as_ref().map_or_else(String::new, |(_, name)| name.to_string()),
                 bytes: row.bytes,

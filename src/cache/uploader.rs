@@ -3,10 +3,14 @@
 //! In order of arrival, what an entry names before the entry itself; 4 at once, up to 32 as long as all goes well,
 //! half as many when the store asks for less. While the upstream refuses writes nothing is begun; what was on its
 //! way goes back to its place. What one upload does is in [`super::upload`].
+//!
+//! Upstreams come, change and go while the daemon runs. An upload that was begun ends with the upstream that it was
+//! begun with; what is queued for one that is gone, or is no longer written to, stays queued.
 
 use std::collections::HashSet;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::Cache;
@@ -35,24 +39,44 @@ pub(super) async fn run(cache: Cache) {
     }
     cache.inner.queue.replay(cache.inner.outbox.queued());
     let mut uploaders = JoinSet::new();
-    for remote in cache.inner.remotes.iter().filter(|remote| !remote.read_only()) {
-        uploaders.spawn(drain(cache.clone(), remote.clone()));
+    let mut running = HashSet::new();
+    let mut changes = cache.inner.remotes.changes();
+    loop {
+        changes.borrow_and_update();
+        for remote in cache.inner.remotes.written() {
+            let tag = QueueTag(remote.tag());
+            if running.insert(tag) {
+                uploaders.spawn(drain(cache.clone(), tag));
+            }
+        }
+        tokio::select! {
+            ended = uploaders.join_next(), if !uploaders.is_empty() => {
+                if let Some(Ok(tag)) = ended {
+                    running.remove(&tag);
+                }
+            }
+            // The sender is the cache's.
+            _ = changes.changed() => {}
+        }
     }
-    while uploaders.join_next().await.is_some() {}
 }
 
-async fn drain(cache: Cache, remote: Remote) {
-    let tag = QueueTag(remote.tag());
-    let mut pace =
-        Pace { at_once: cache.inner.settings.uploads, max: cache.inner.settings.uploads_max, streak: 0 };
-    let mut states = remote.changes();
+/// Uploads what is queued for one place, until that is not written to any more.
+async fn drain(cache: Cache, tag: QueueTag) -> QueueTag {
+    let mut pace = Pace::of(&cache);
+    let mut slots = cache.inner.remotes.changes();
+    let mut remote = cache.inner.remotes.written_as(tag);
+    let mut states = remote.as_ref().map(Remote::changes);
     let mut uploads: JoinSet<(Queued, Ending)> = JoinSet::new();
     let mut pauses: JoinSet<Queued> = JoinSet::new();
     // Rows that wait for what they name. Looked at again whenever an upload ends.
     let mut blocked: HashSet<Generation> = HashSet::new();
     let mut retry = RETRY_FIRST;
     loop {
-        while remote.writable()
+        if remote.is_none() && uploads.is_empty() && pauses.is_empty() {
+            return tag;
+        }
+        while let Some(remote) = remote.as_ref().filter(|remote| remote.writable())
             && uploads.len() < pace.at_once
             && let Some(row) = cache.inner.queue.next(tag, &blocked)
         {
@@ -81,7 +105,8 @@ async fn drain(cache: Cache, remote: Remote) {
                             pace.slower();
                         }
                         // While the upstream refuses writes its own probes set the pace.
-                        let wait = after.unwrap_or(if remote.writable() { retry } else { Duration::ZERO });
+                        let well = remote.as_ref().is_some_and(Remote::writable);
+                        let wait = after.unwrap_or(if well { retry } else { Duration::ZERO });
                         retry = (retry * 2).min(RETRY_MAX);
                         pauses.spawn(async move {
                             tokio::time::sleep(wait).await;
@@ -96,19 +121,40 @@ async fn drain(cache: Cache, remote: Remote) {
                 }
             }
             () = cache.inner.queue.woken(tag) => blocked.clear(),
-            changed = states.changed() => {
-                if changed.is_err() {
-                    return;
+            () = changed(&mut states) => retry = RETRY_FIRST,
+            // The sender is the cache's.
+            _ = slots.changed() => {
+                let now = cache.inner.remotes.written_as(tag);
+                let same = now.as_ref().zip(remote.as_ref()).is_some_and(|(now, old)| now.is(old));
+                if !same {
+                    states = now.as_ref().map(Remote::changes);
+                    remote = now;
+                    pace = Pace::of(&cache);
+                    blocked.clear();
+                    retry = RETRY_FIRST;
                 }
-                retry = RETRY_FIRST;
             }
         }
+    }
+}
+
+/// Resolves when either state of the upstream has changed.
+async fn changed(states: &mut Option<watch::Receiver<u64>>) {
+    match states {
+        // An upstream is held by who waits here, so the sender is there.
+        Some(states) => _ = states.changed().await,
+        None => std::future::pending().await,
     }
 }
 
 // === impl Pace ===
 
 impl Pace {
+    fn of(cache: &Cache) -> Self {
+        let settings = cache.inner.settings.read();
+        Self { at_once: settings.uploads, max: settings.uploads_max, streak: 0 }
+    }
+
     /// One more at once for every round without a complaint.
     fn success(&mut self) {
         self.streak += 1;

@@ -145,7 +145,7 @@ pub fn run() -> ExitCode {
 
 fn serve(flags: &Flags, environment: &Environment) -> ExitCode {
     match Config::load(flags, environment) {
-        Ok(config) => match daemon::run(config) {
+        Ok(config) => match daemon::run(config, flags.clone(), environment.clone()) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => complain(&format!("failed to {error}")),
         },

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use toml::Value;
 
+use super::file::Reading;
 use super::keys::{Doc, Kind, LISTENERS, NAMESPACES, TABLES, TOP, UPSTREAMS, Unset};
 use super::section::{Said, Section};
 use super::{Config, Environment, Flags, Folders, Problem};
@@ -18,9 +19,9 @@ const COLUMN: usize = 50;
 /// # Errors
 /// All problems.
 pub fn check(flags: &Flags, environment: &Environment) -> Result<String, Vec<Problem>> {
-    let (said, config) = Config::read(flags, environment);
-    let environment = Environment { system: flags.system || environment.system, ..environment.clone() };
-    config.map(|config| show(&said, &config, Folders::config(&environment).as_deref()))
+    let (said, config) = Config::read(flags, environment, Reading::First);
+    let default = Folders::config(&super::of_system(flags, environment));
+    config.map(|config| show(&said, &config, default.as_deref()))
 }
 
 fn show(said: &Said, config: &Config, default: Option<&Path>) -> String {
@@ -65,11 +66,12 @@ fn show(said: &Said, config: &Config, default: Option<&Path>) -> String {
 }
 
 fn line(page: &mut String, doc: &Doc, section: &Section) {
+    let note = if doc.at_start { "; counts from the next start on" } else { "" };
     // Writing to a text can't fail.
     let _ = match (section.find(doc.name), doc.unset) {
         (Some(said), _) => {
             let pair = format!("{} = {}", doc.name, masked(doc.kind, &said.value));
-            writeln!(page, "{pair:COLUMN$} # {}", said.source)
+            writeln!(page, "{pair:COLUMN$} # {}{note}", said.source)
         }
         (None, Unset::Is(value)) => {
             let pair = format!("{} = {value}", doc.name);

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::keys::{Doc, TABLES, TOP, Unset};
+use super::keys::{AT_START, Doc, TABLES, TOP, Unset};
 
 /// Characters of a line.
 const WIDTH: usize = 100;
@@ -13,6 +13,7 @@ const HEAD: &str = "\
 # A line that begins with `#` and a letter, without a space between, is a setting to be uncommented. Sizes are
 # \"10 GiB\", \"512 MiB\", \"100 kB\" or bytes; times \"500 ms\", \"1.5 s\", \"15 min\", \"3 h\", \"7 days\". The file is over the
 # defaults, the environment (LARDER_MEMORY, LARDER_ACCESS_USERS, …) over the file, flags over the environment.
+# A change of the file is applied at once, whole or not at all, unless a key says otherwise.
 # `larder check` says what is wrong, all of it, and else what is in force and why.
 ";
 
@@ -36,6 +37,9 @@ pub fn example() -> String {
 fn setting(page: &mut String, doc: &Doc) {
     page.push('\n');
     comment(page, doc.reason);
+    if doc.at_start {
+        comment(page, AT_START);
+    }
     let value = match doc.unset {
         Unset::Is(value) => value,
         Unset::Follows(words, value) => {

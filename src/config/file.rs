@@ -2,6 +2,8 @@
 //!
 //! Whether a value is right is looked at later, together with what the environment and the flags say.
 
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,18 +15,30 @@ use super::near::nearest;
 use super::place::{Problem, Source, Text};
 use super::section::{Said, Section};
 
+/// A larger file is no configuration.
+pub(super) const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// What some editors begin a text with.
+const BYTE_ORDER_MARK: char = '\u{feff}';
+
+/// Whether the daemon runs already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// Not yet: a pipe will do.
+    First,
+    /// It does: only what can be read again and again.
+    Again,
+}
+
 /// Reads the file at `path` into `said`.
-pub(super) fn read(path: &Path, said: &mut Said, problems: &mut Vec<Problem>) {
+pub(super) fn read(path: &Path, reading: Reading, said: &mut Said, problems: &mut Vec<Problem>) {
     let shown: Arc<str> = path.display().to_string().into();
-    let text = match std::fs::read_to_string(path) {
+    let text = match text(path, reading) {
         Ok(text) => text,
-        Err(error) => {
-            let words = format!("can't be read: {error}; name another with --config, or none");
-            return problems.push(Problem::new(&Source::file(shown), "", words));
-        }
+        Err(words) => return problems.push(Problem::new(&Source::file(shown), "", words)),
     };
     said.top.source = Source::file(Arc::clone(&shown));
-    let text = Text { path: shown, text: &text };
+    let text = Text { path: shown, text: text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&text) };
     let (table, errors) = DeTable::parse_recoverable(text.text);
     if errors.is_empty() {
         return Reader { text: &text, problems }.top(table.get_ref(), said);
@@ -38,6 +52,31 @@ pub(super) fn read(path: &Path, said: &mut Said, problems: &mut Vec<Problem>) {
             format!("is not TOML: {}", error.message().replace('\n', "; ")),
         ));
     }
+}
+
+/// The text of a file; else words with the remedy.
+fn text(path: &Path, reading: Reading) -> Result<String, String> {
+    let failed = |error: io::Error| format!("can't be read: {error}; name another with --config, or none");
+    let found = path.metadata().map_err(failed)?;
+    if found.is_dir() {
+        return Err("is a folder; name the file in it, as in --config /etc/larder/larder.toml".into());
+    }
+    if reading == Reading::Again && !found.is_file() {
+        return Err(
+            "is not a file that can be read again; restart the daemon to change its configuration".into()
+        );
+    }
+    // Of what was opened: it may be another by now, or still grow.
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(failed)?;
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err("is over 1 MiB, which no configuration is; is another file meant?".into());
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let line = error.as_bytes()[..error.utf8_error().valid_up_to()].split(|byte| *byte == b'\n').count();
+        format!("is not UTF-8 in line {line}; save it as UTF-8")
+    })
 }
 
 struct Reader<'a> {

@@ -8,16 +8,22 @@ use std::path::{Path, PathBuf};
 
 use toml::Value;
 
+use super::file::Reading;
 use super::keys::{Kind, TOP};
 use super::place::{Problem, Source};
 use super::section::Said;
 use super::{Environment, Flags, Folders, file as files};
 
 /// Everything that was said.
-pub(super) fn read(flags: &Flags, environment: &Environment, problems: &mut Vec<Problem>) -> Said {
+pub(super) fn read(
+    flags: &Flags,
+    environment: &Environment,
+    reading: Reading,
+    problems: &mut Vec<Problem>,
+) -> Said {
     let mut said = Said::nothing();
     if let Some(path) = file(flags, environment) {
-        files::read(&path, &mut said, problems);
+        files::read(&path, reading, &mut said, problems);
     }
     for (key, text) in &environment.settings {
         let Some(known) = TOP.iter().find(|known| known.doc.name == *key) else { continue };
@@ -39,8 +45,14 @@ pub(super) fn read(flags: &Flags, environment: &Environment, problems: &mut Vec<
 
 /// The file that is read: the one that is named, which has to be there; else the default one, if it is there.
 pub(super) fn file(flags: &Flags, environment: &Environment) -> Option<PathBuf> {
+    let is_named = flags.config.is_some() || environment.config.is_some();
+    place(flags, environment).filter(|path| is_named || is_there(path))
+}
+
+/// Where that is, or would be.
+pub(super) fn place(flags: &Flags, environment: &Environment) -> Option<PathBuf> {
     let named = flags.config.as_ref().or(environment.config.as_ref());
-    named.cloned().or_else(|| Folders::config(environment).filter(|path| is_there(path)))
+    named.cloned().or_else(|| Folders::config(environment))
 }
 
 /// Whether something has the name: also what can't be read, or points nowhere, which is then a problem.

@@ -27,6 +27,7 @@ mod place;
 mod routes;
 mod schema;
 mod section;
+mod stated;
 #[cfg(test)]
 mod tests;
 mod upstream;
@@ -42,6 +43,7 @@ pub use keys::keys;
 pub use place::Problem;
 pub use routes::{Place, Routes};
 pub use schema::schema;
+pub use stated::Stated;
 pub use upstream::Upstream;
 pub(crate) use value::parse_duration;
 
@@ -49,6 +51,7 @@ use std::path::PathBuf;
 
 use crate::logging;
 use crate::server::{Tokens, Wanted, check_path};
+use file::Reading;
 use keys::TOP;
 use routes::Router;
 use section::Said;
@@ -59,6 +62,8 @@ pub const PORT: u16 = 5273;
 /// A configuration that is right.
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// What was said, by key.
+    pub said: Stated,
     /// The file that it was read from, if there is one.
     pub file: Option<PathBuf>,
     /// Where things lie.
@@ -112,12 +117,33 @@ impl Config {
     /// # Errors
     /// All problems, each with where it is.
     pub fn load(flags: &Flags, environment: &Environment) -> Result<Self, Vec<Problem>> {
-        Self::read(flags, environment).1
+        Self::read(flags, environment, Reading::First).1
+    }
+
+    /// The same again, and which files were read, or would have been, whatever came of it.
+    pub fn load_again(
+        flags: &Flags,
+        environment: &Environment,
+    ) -> (Vec<PathBuf>, Result<Self, Vec<Problem>>) {
+        let (said, config) = Self::read(flags, environment, Reading::Again);
+        let own = layers::place(flags, &of_system(flags, environment));
+        (own.into_iter().chain(said.tokens()).collect(), config)
+    }
+
+    /// The files that this was read from, and the one that would be read if it were there: those whose changes change
+    /// it.
+    pub fn files(&self, flags: &Flags, environment: &Environment) -> Vec<PathBuf> {
+        let own = layers::place(flags, &of_system(flags, environment));
+        own.into_iter().chain(self.said.tokens()).collect()
     }
 
     /// The same, with what was said.
-    fn read(flags: &Flags, environment: &Environment) -> (Said, Result<Self, Vec<Problem>>) {
-        let (said, config, problems) = Self::read_all(flags, environment);
+    fn read(
+        flags: &Flags,
+        environment: &Environment,
+        reading: Reading,
+    ) -> (Said, Result<Self, Vec<Problem>>) {
+        let (said, config, problems) = Self::read_all(flags, environment, reading);
         let config = match (config, problems.is_empty()) {
             (Some(config), true) => Ok(config),
             _ => Err(problems),
@@ -128,14 +154,18 @@ impl Config {
     /// What is right of it, and all problems: for who looks on. A value that was refused is its default here, and where
     /// there is no folder there is nothing.
     pub(crate) fn read_anyway(flags: &Flags, environment: &Environment) -> (Option<Self>, Vec<Problem>) {
-        let (_, config, problems) = Self::read_all(flags, environment);
+        let (_, config, problems) = Self::read_all(flags, environment, Reading::First);
         (config, problems)
     }
 
-    fn read_all(flags: &Flags, environment: &Environment) -> (Said, Option<Self>, Vec<Problem>) {
+    fn read_all(
+        flags: &Flags,
+        environment: &Environment,
+        reading: Reading,
+    ) -> (Said, Option<Self>, Vec<Problem>) {
         let mut problems = Vec::new();
-        let environment = &Environment { system: flags.system || environment.system, ..environment.clone() };
-        let said = layers::read(flags, environment, &mut problems);
+        let environment = &of_system(flags, environment);
+        let said = layers::read(flags, environment, reading, &mut problems);
         let config = Self::of(&said, environment, &mut problems)
             .map(|config| Self { file: layers::file(flags, environment), ..config });
         Problem::sort(&mut problems);
@@ -180,6 +210,7 @@ impl Config {
             problems.push(top.problem("dir", format!("the admin socket {words}, by --dir")));
         }
         Some(Self {
+            said: said.stated(),
             file: None,
             folders,
             listen,
@@ -207,4 +238,9 @@ fn no_users(environment: &Environment) -> String {
          groups in {}, as in\n[access]\nusers = [\"alice\", \"@builders\"]",
         file.display()
     )
+}
+
+/// The environment of the machine's daemon, if that is meant.
+fn of_system(flags: &Flags, environment: &Environment) -> Environment {
+    Environment { system: flags.system || environment.system, ..environment.clone() }
 }

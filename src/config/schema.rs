@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::keys::{Doc, Kind, Shape, TABLES, TOP, Unset, literal};
+use super::keys::{AT_START, Doc, Kind, Shape, TABLES, TOP, Unset, literal};
 
 /// The schema.
 pub fn schema() -> Value {
@@ -42,11 +42,12 @@ pub fn schema() -> Value {
 }
 
 fn property(doc: &Doc) -> Value {
-    let mut shape = described(shape(doc.kind), doc.reason);
+    let reason = if doc.at_start { format!("{} {AT_START}", doc.reason) } else { doc.reason.to_owned() };
+    let mut shape = described(shape(doc.kind), &reason);
     match doc.unset {
         Unset::Is(value) => shape["default"] = json!(literal(value)),
         Unset::Follows(words, value) => {
-            shape["description"] = format!("{} Default: {words}.", doc.reason).into();
+            shape["description"] = format!("{reason} Default: {words}.").into();
             shape["examples"] = json!([literal(value)]);
         }
         Unset::Needed(value) => shape["examples"] = json!([literal(value)]),

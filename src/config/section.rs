@@ -57,6 +57,11 @@ impl Section {
         self.settings.get(name)
     }
 
+    /// Everything that was said in it.
+    pub(super) fn values(&self) -> impl Iterator<Item = (&'static str, &Value)> {
+        self.settings.iter().map(|(name, setting)| (*name, &setting.value))
+    }
+
     /// Where `name` was said; if it wasn't, where its section begins.
     pub(super) fn source_of(&self, name: &str) -> &Source {
         self.find(name).map_or(&self.source, |setting| &setting.source)

@@ -18,7 +18,7 @@ const GRACE: Duration = Duration::from_millis(100);
 /// When an upstream can't be as it is configured.
 pub(crate) async fn canaries(config: &Config) -> Result<Vec<Canary>> {
     let runtime = Runtime::new()?;
-    let remotes = parts::remotes(config, &runtime)?;
+    let remotes = parts::remotes(config, None, &runtime)?;
     let canaries = cache::canaries(remotes).await;
     runtime.stop(GRACE).await;
     Ok(canaries)

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! start: lock and VERSION of both folders -> sockets -> cache (replays behind) -> serve         no network
+//! run:   a changed configuration is applied                                       (files, SIGHUP: reload.rs)
 //! stop:  accept no more -> answer what runs -> cache                              (SIGTERM, SIGINT)
 //! ```
 //! Killed at any point, nothing that was queued is lost; so no step here saves anything that the stores have not.
@@ -9,17 +10,20 @@
 mod doctor;
 mod folder;
 mod parts;
+mod reload;
 mod service;
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::config::{Config, PORT};
+use crate::config::{Config, Environment, Flags, PORT};
 use crate::error::{Error, Kind, Result};
+use crate::key::UpstreamId;
 use crate::keyring::Keyring;
 use crate::logging;
 use crate::protocol::{self, Context};
@@ -36,11 +40,11 @@ const UPSTREAM_GRACE: Duration = Duration::from_millis(50);
 /// The same for calls of the disk, on which nothing depends any more.
 const DISK_GRACE: Duration = Duration::from_millis(50);
 
-/// Serves until told to stop.
+/// Serves until told to stop. `flags` and `environment` are what `config` was read from, and is read from again.
 ///
 /// # Errors
 /// What kept it from starting, in words for who started it.
-pub fn run(config: Config) -> Result<()> {
+pub fn run(config: Config, flags: Flags, environment: Environment) -> Result<()> {
     logging::begin(config.log_format, &config.log_filter)?;
     let descriptors = raise_descriptors();
     let _state = Locked::take(&config.folders.state)?;
@@ -53,12 +57,12 @@ pub fn run(config: Config) -> Result<()> {
         .enable_all()
         .build()
         .map_err(|error| Error::new(Kind::Internal, "start the threads").because(error))?;
-    let served = runtime.block_on(serve(config, descriptors));
+    let served = runtime.block_on(serve(config, (flags, environment), descriptors));
     runtime.shutdown_timeout(DISK_GRACE);
     served
 }
 
-async fn serve(config: Config, descriptors: u64) -> Result<()> {
+async fn serve(config: Config, read_from: (Flags, Environment), descriptors: u64) -> Result<()> {
     let watch =
         |kind| signal(kind).map_err(|error| Error::new(Kind::Internal, "watch for signals").because(error));
     let mut terminate = watch(SignalKind::terminate())?;
@@ -72,8 +76,7 @@ async fn serve(config: Config, descriptors: u64) -> Result<()> {
         tracing::info!("listening on {endpoint}");
     }
     let (cache, upstream_threads) = parts::open(&config)?;
-    let context =
-        Context::new(cache.clone(), protocol::Settings { disk: config.bounds.disk, ..Default::default() });
+    let context = Context::new(cache.clone(), protocol::Settings::default());
     let notices = Notices::default();
     notices.applied(config.file.as_ref().map(|file| file.display().to_string()), Vec::new());
     for (number, words) in bound.remarks().iter().enumerate() {
@@ -82,7 +85,14 @@ async fn serve(config: Config, descriptors: u64) -> Result<()> {
     }
     let log =
         LogSwitch { set: logging::set_for_now, revert: logging::revert, configured: logging::configured };
-    let settings = server::Settings { notices, log: Some(log), ..server_settings(&config, descriptors) };
+    let keyring = Keyring::open(&config.folders.state);
+    let ids: Vec<UpstreamId> = (0..=u16::MAX).map(UpstreamId).take(config.routes.places.len()).collect();
+    let settings = server::Settings {
+        notices: notices.clone(),
+        keyring,
+        log: Some(log),
+        ..server_settings(&config, descriptors, &ids)
+    };
     let server = Server::start(settings, bound, context);
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -94,11 +104,29 @@ async fn serve(config: Config, descriptors: u64) -> Result<()> {
     let service = Service::of(&config.manager);
     service.ready();
     let keeping = AbortOnDropHandle::new(tokio::spawn(service.clone().keep(cache.clone())));
+    let upstream_threads = Arc::new(upstream_threads);
+    let (flags, environment) = read_from;
+    let reload = reload::Parts {
+        flags,
+        environment,
+        config,
+        cache: cache.clone(),
+        upstream: Arc::clone(&upstream_threads),
+        server: server.control(),
+        notices,
+        descriptors,
+    };
+    let told = service.clone();
+    let reload = reload::begin(reload, move |moment| match moment {
+        reload::Moment::Begun => told.reloading(),
+        reload::Moment::Ended => told.reloaded(),
+    })?;
     tokio::select! {
         _ = terminate.recv() => tracing::info!("stopping: SIGTERM"),
         _ = interrupt.recv() => tracing::info!("stopping: SIGINT"),
     }
     let _stopping = service.stopping();
+    drop(reload);
     tokio::select! {
         () = server.stop() => {}
         _ = terminate.recv() => tracing::warn!("told again: not waiting for what still runs"),
@@ -124,7 +152,12 @@ fn default_upstream(config: &Config) -> &str {
     place.map_or("none", |place| place.upstream.url.as_str())
 }
 
-fn server_settings(config: &Config, descriptors: u64) -> server::Settings {
+/// `ids`: those of the configuration's places, in their order.
+fn server_settings(config: &Config, descriptors: u64, ids: &[UpstreamId]) -> server::Settings {
+    let routed = |route: protocol::Route| {
+        let upstream = route.upstream.and_then(|place| ids.get(usize::from(place.0)).copied());
+        protocol::Route { upstream, ..route }
+    };
     let bounds = &config.bounds;
     server::Settings {
         limits: Limits {
@@ -137,14 +170,26 @@ fn server_settings(config: &Config, descriptors: u64) -> server::Settings {
         users: config.users.clone(),
         groups: config.groups.clone(),
         tokens: config.tokens.clone(),
-        keyring: Keyring::open(&config.folders.state),
         routes: protocol::Routes::new(
-            protocol::Route { upstream: config.routes.default, ..Default::default() },
-            config.routes.namespaces.iter().cloned(),
+            routed(protocol::Route { upstream: config.routes.default, ..Default::default() }),
+            config.routes.namespaces.iter().map(|(namespace, route)| (namespace.clone(), routed(*route))),
         )
-        .with_inner(config.routes.inner()),
+        .with_inner(inner(config, ids)),
         ..server::Settings::default()
     }
+}
+
+/// By id, what names upstream begin with that lie in a place and are another's.
+fn inner(config: &Config, ids: &[UpstreamId]) -> Vec<Vec<String>> {
+    let mut inner = Vec::new();
+    for (id, prefixes) in ids.iter().zip(config.routes.inner()) {
+        let at = usize::from(id.0);
+        if inner.len() <= at {
+            inner.resize(at + 1, Vec::new());
+        }
+        inner[at] = prefixes;
+    }
+    inner
 }
 
 /// Takes as many descriptors as the machine lets us; how many that are.

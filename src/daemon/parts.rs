@@ -16,17 +16,13 @@ use crate::upstream::{Location, Remote, RemoteSettings, Runtime};
 
 /// Opens stores and upstream. Replays go on behind; no network is needed.
 pub(super) fn open(config: &Config) -> Result<(Cache, Runtime)> {
-    let settings = cache_settings(config);
+    let (settings, [of_cache, of_outbox]) = bounds(config);
     let generations = Generations::default();
-    let store = |role, folder: &Path| {
-        let settings = store_settings(config, folder, settings.inline_max);
-        Store::open(folder, role, settings, generations.clone())
-    };
     let runtime = Runtime::new()?;
-    let remotes = remotes(config, &runtime)?;
+    let remotes = remotes(config, None, &runtime)?;
     let parts = Parts {
-        cache: store(Role::Cache, &config.folders.cache)?,
-        outbox: store(Role::Outbox, &config.folders.state)?,
+        cache: Store::open(&config.folders.cache, Role::Cache, of_cache, generations.clone())?,
+        outbox: Store::open(&config.folders.state, Role::Outbox, of_outbox, generations)?,
         remotes,
         siblings: vec![turborepo::ARTIFACTS],
         stats: Arc::new(Stats::default()),
@@ -34,12 +30,42 @@ pub(super) fn open(config: &Config) -> Result<(Cache, Runtime)> {
     Ok((Cache::new(settings, parts), runtime))
 }
 
-/// Every place of the routes, by [`UpstreamId`].
-pub(super) fn remotes(config: &Config, runtime: &Runtime) -> Result<Vec<Remote>> {
+/// Those of the cache, and of its two stores: the cache's and the outbox.
+pub(super) fn bounds(config: &Config) -> (cache::Settings, [store::Settings; 2]) {
+    let settings = cache_settings(config);
+    let store = |folder: &Path| store_settings(config, folder, settings.inline_max);
+    let stores = [store(&config.folders.cache), store(&config.folders.state)];
+    (settings, stores)
+}
+
+/// The configured upstreams, in the order of the places. One that `running` has, and that would be the same, is that
+/// very one; one at a place that it has, or had, has the id of that place.
+///
+/// # Errors
+/// `Invalid` when one can't be opened; nothing was changed.
+pub(super) fn remotes(config: &Config, running: Option<&Cache>, runtime: &Runtime) -> Result<Vec<Remote>> {
+    let mut next = running.map_or(0, Cache::slots);
     let mut remotes = Vec::new();
-    for (number, place) in config.routes.places.iter().enumerate() {
-        let id = UpstreamId(u16::try_from(number).unwrap_or(u16::MAX));
-        remotes.push(Remote::open_below(remote_settings(id, place, config)?, &place.prefix, runtime)?);
+    for place in &config.routes.places {
+        let mut settings = remote_settings(UpstreamId(0), place, config)?;
+        let slot = running.and_then(|cache| cache.slot(settings.location.tag_below(&place.prefix)));
+        settings.id = match &slot {
+            Some((id, _)) => *id,
+            None => UpstreamId(u16::try_from(next).map_err(|_| {
+                Error::invalid("use more than 65,536 places upstream in one life of the daemon; restart it")
+            })?),
+        };
+        next += usize::from(slot.is_none());
+        let old = slot.and_then(|(_, remote)| remote);
+        if let Some(same) = old.as_ref().filter(|old| old.is_as(&settings, &place.prefix)) {
+            remotes.push(same.clone());
+            continue;
+        }
+        let remote = Remote::open_below(settings, &place.prefix, runtime)?;
+        if let Some(old) = old {
+            remote.succeed(&old);
+        }
+        remotes.push(remote);
     }
     Ok(remotes)
 }
@@ -48,6 +74,7 @@ fn cache_settings(config: &Config) -> cache::Settings {
     let bounds = &config.bounds;
     cache::Settings {
         entry_max: config.entry_max,
+        disk: bounds.disk,
         memory: memory::Settings { memory: bounds.memory, memory_entry_max: bounds.memory_entry_max },
         queue_bytes: bounds.queue_bytes,
         queue_entries: bounds.queue_entries,

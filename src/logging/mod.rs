@@ -2,7 +2,7 @@
 //! priorities and fields.
 //!
 //! ERROR: a human must act. WARN: we coped. INFO: the daemon's life. DEBUG: one line a request (`larder::access`).
-//! What is logged may be changed while the daemon runs: see [`set_filter`] and [`set_for_now`].
+//! What is logged may be changed while the daemon runs: by its configuration, or for a while by `larder log`.
 
 mod filter;
 mod journal;

@@ -200,7 +200,7 @@ impl Frontend {
             "CurrSize": disk.bytes,
             "UncompressedSize": disk.bytes,
             "ReservedSize": disk.draft_bytes,
-            "MaxSize": self.context.settings.disk,
+            "MaxSize": self.context.cache.settings().disk,
             "NumFiles": disk.entries,
             "ServerTime": now,
             "GitCommit": "",

@@ -32,7 +32,7 @@ pub mod turborepo;
 use std::sync::Arc;
 
 pub use objects::Admission;
-pub use routes::{Places, Route, Routes};
+pub use routes::{Places, Route, Routes, Unnamed};
 
 use crate::cache::Cache;
 use crate::error::{Error, Kind};
@@ -51,8 +51,6 @@ pub struct Context {
 /// The frontends' own numbers.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// `disk`, for pages that show it; nothing here is measured against it.
-    pub disk: u64,
     /// A refused body is read up to this many bytes, so that its sender reads the answer; past it the connection is
     /// closed.
     pub drain_bytes_max: u64,
@@ -76,7 +74,7 @@ pub(crate) enum Intent {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { disk: 10 << 30, drain_bytes_max: 64 << 20 }
+        Self { drain_bytes_max: 64 << 20 }
     }
 }
 

@@ -4,9 +4,11 @@
 //! tree rather than a table of hashes: a few comparisons of short texts cost less than one hash.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
 
 use crate::error::{Error, Kind, Result};
 use crate::key::{Namespace, Owner, Policy, Scope, UpstreamId};
+use crate::swap::{Read, Swap};
 
 /// Where a namespace's names go, and what it sets for itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -29,25 +31,39 @@ pub struct Routes {
 /// The scope of each namespace, for an owner.
 #[derive(Debug)]
 pub struct Places {
+    owner: Owner,
+    known: Swap<Known>,
+}
+
+/// The routes in force.
+#[derive(Debug)]
+struct Known {
     /// Of a request without a namespace.
     unnamed: Scope,
     routes: Routes,
 }
+
+/// The scope of a request without a namespace, as it is at this moment. A request for what memory has reads it without
+/// counting a reference.
+#[derive(Debug)]
+pub struct Unnamed(Read<Known>);
 
 // === impl Places ===
 
 impl Places {
     /// The places of `owner`.
     pub fn new(owner: Owner, routes: Routes) -> Self {
-        let route = routes.of("");
-        let namespace = Namespace::none();
-        let unnamed = Scope { owner, namespace, upstream: route.upstream, policy: route.policy };
-        Self { unnamed, routes }
+        Self { owner, known: Swap::new(Known::new(owner, routes)) }
+    }
+
+    /// From now on namespaces belong where these say. Requests that run keep the scope that they have.
+    pub fn set(&self, routes: Routes) {
+        self.known.replace(Known::new(self.owner, routes));
     }
 
     /// The scope of a request without a namespace.
-    pub fn unnamed(&self) -> &Scope {
-        &self.unnamed
+    pub fn unnamed(&self) -> Unnamed {
+        Unnamed(self.known.read())
     }
 
     /// The scope of a namespace.
@@ -56,15 +72,14 @@ impl Places {
     /// As [`Namespace::parse`].
     pub fn scope(&self, namespace: &str) -> Result<Scope> {
         let namespace = Namespace::parse(namespace)?;
-        let route = self.routes.of(namespace.as_str());
-        let (upstream, policy) = (route.upstream, route.policy);
-        Ok(Scope { owner: self.unnamed.owner, namespace, upstream, policy })
+        let known = self.known.read();
+        let Route { upstream, policy } = *known.routes.of(namespace.as_str());
+        Ok(Scope { owner: self.owner, namespace, upstream, policy })
     }
 
     /// What names upstream begin with that lie in the place of a scope, and are another namespace's.
-    pub fn inner(&self, scope: &Scope) -> &[String] {
-        let upstream = scope.upstream.map(|upstream| usize::from(upstream.0));
-        upstream.and_then(|upstream| self.routes.inner.get(upstream)).map_or(&[], Vec::as_slice)
+    pub fn inner(&self, scope: &Scope) -> Vec<String> {
+        self.known.read().routes.inner(scope).to_vec()
     }
 
     /// Whether a name that clients choose freely, and that is the object's upstream, is the scope's own.
@@ -72,7 +87,7 @@ impl Places {
     /// # Errors
     /// `Denied` when it lies in another namespace's place.
     pub fn check(&self, scope: &Scope, name: &str) -> Result<()> {
-        match self.inner(scope).iter().find(|inner| name.starts_with(&***inner)) {
+        match self.known.read().routes.inner(scope).iter().find(|inner| name.starts_with(&***inner)) {
             None => Ok(()),
             Some(inner) => Err(Error::new(
                 Kind::Denied,
@@ -81,6 +96,23 @@ impl Places {
                 ),
             )),
         }
+    }
+}
+
+// === impl Known ===
+
+impl Known {
+    fn new(owner: Owner, routes: Routes) -> Self {
+        let Route { upstream, policy } = *routes.of("");
+        Self { unnamed: Scope { owner, namespace: Namespace::none(), upstream, policy }, routes }
+    }
+}
+
+impl Deref for Unnamed {
+    type Target = Scope;
+
+    fn deref(&self) -> &Scope {
+        &self.0.unnamed
     }
 }
 
@@ -96,6 +128,12 @@ impl Routes {
     #[must_use]
     pub fn with_inner(self, inner: Vec<Vec<String>>) -> Self {
         Self { inner, ..self }
+    }
+
+    /// What begins with these in the place of a scope is another's.
+    fn inner(&self, scope: &Scope) -> &[String] {
+        let upstream = scope.upstream.map(|upstream| usize::from(upstream.0));
+        upstream.and_then(|upstream| self.inner.get(upstream)).map_or(&[], Vec::as_slice)
     }
 
     /// The route of a namespace.
@@ -158,5 +196,17 @@ mod tests {
             assert!(check(namespace, name).is_ok(), "{namespace} {name}");
         }
         assert!(check("here", "web/x").is_ok(), "what has no upstream is in nobody's place");
+    }
+
+    #[test]
+    fn other_routes_are_for_requests_to_come() {
+        let to = |number| Route { upstream: Some(UpstreamId(number)), ..Route::default() };
+        let places = Places::new(Owner(7), Routes::new(to(0), []));
+        let (running, of_web) = (places.unnamed(), places.scope("web").expect("a namespace"));
+        let web = Namespace::parse("web").expect("a namespace");
+        places.set(Routes::new(Route::default(), [(web, to(1))]));
+        assert_eq!((running.upstream, of_web.upstream), (Some(UpstreamId(0)), Some(UpstreamId(0))));
+        assert_eq!((places.unnamed().upstream, places.unnamed().owner), (None, Owner(7)));
+        assert_eq!(places.scope("web").map(|scope| scope.upstream).ok(), Some(Some(UpstreamId(1))));
     }
 }

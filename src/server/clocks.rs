@@ -72,7 +72,8 @@ pub(super) struct Activity {
 /// All connections of a daemon.
 #[derive(Debug)]
 pub(super) struct Registry {
-    limits: Limits,
+    /// A leaf mutex.
+    limits: Mutex<Limits>,
     begun: Instant,
     /// Milliseconds since `begun`, as of the last tick.
     now_ms: AtomicU64,
@@ -231,7 +232,7 @@ impl Activity {
 impl Registry {
     pub(super) fn new(limits: Limits) -> Arc<Self> {
         Arc::new(Self {
-            limits,
+            limits: Mutex::new(limits),
             begun: Instant::now(),
             now_ms: AtomicU64::new(0),
             next_id: AtomicU64::new(0),
@@ -255,8 +256,9 @@ impl Registry {
     }
 
     fn try_admit(self: &Arc<Self>) -> Option<Admitted> {
+        let connections = self.limits().connections;
         let mut open = self.open.lock();
-        if open.len() >= self.limits.connections {
+        if open.len() >= connections {
             let now_ms = self.now_ms.load(Ordering::Relaxed);
             let idlest = open
                 .values()
@@ -284,16 +286,38 @@ impl Registry {
 
     /// How often [`Registry::sweep`] is owed.
     pub(super) fn tick(&self) -> Duration {
-        let shortest = self.limits.head.min(self.limits.body_stall).min(self.limits.idle);
+        let limits = self.limits();
+        let shortest = limits.head.min(limits.body_stall).min(limits.idle);
         (shortest / 8).clamp(Duration::from_millis(5), Duration::from_secs(1))
     }
 
-    /// Sets the coarse clock and cuts who is overdue.
+    /// The bounds in force.
+    fn limits(&self) -> Limits {
+        *self.limits.lock()
+    }
+
+    /// Other bounds. Those who are over them are cut by the next sweep.
+    pub(super) fn bound(&self, limits: Limits) {
+        *self.limits.lock() = limits;
+    }
+
+    /// Sets the coarse clock, cuts who is overdue, and the longest idle ones while there are more than the bound.
     pub(super) fn sweep(&self) {
         let now_ms = self.begun.elapsed().as_millis() as u64;
         self.now_ms.store(now_ms, Ordering::Relaxed);
-        for activity in self.open.lock().values().filter(|open| open.is_overdue(now_ms, &self.limits)) {
+        let limits = self.limits();
+        let open = self.open.lock();
+        for activity in open.values().filter(|open| open.is_overdue(now_ms, &limits)) {
             activity.tell(Order::Cut);
+        }
+        let over = open.len().saturating_sub(limits.connections);
+        if over > 0 {
+            let mut idle: Vec<_> =
+                open.values().filter_map(|open| Some((open.idle_ms(now_ms)?, u64::MAX - open.id))).collect();
+            idle.sort_unstable();
+            for (_, id) in idle.into_iter().rev().take(over) {
+                open[&(u64::MAX - id)].tell(Order::Cut);
+            }
         }
     }
 

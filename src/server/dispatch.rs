@@ -25,6 +25,7 @@ use super::wire::Socket;
 use crate::keyring::Keyring;
 use crate::protocol::http::{self, Answer, Reply, Upload};
 use crate::protocol::{Admission, reapi};
+use crate::swap::Swap;
 
 /// The map, in the words of a 404.
 const MAP: &str = "not a path of this cache, which serves [/ns]/cas/{64 hex}, [/ns]/ac/{64 hex} and [/ns]/status \
@@ -39,12 +40,19 @@ const NO_TOKEN: &str = "this listener needs a token (`larder token new --bearer 
 /// What every request comes through.
 #[derive(Debug)]
 pub(super) struct Door {
-    pub(super) access: Access,
-    pub(super) guard: Guard,
-    pub(super) tokens: Tokens,
+    pub(super) policy: Swap<Policy>,
     pub(super) keyring: Keyring,
     pub(super) admin: Arc<Admin>,
     pub(super) frontends: Arc<Frontends>,
+}
+
+/// Who may come in: what a reload replaces.
+#[derive(Debug)]
+pub(super) struct Policy {
+    /// Shared with those whose caller is being looked up.
+    pub(super) access: Arc<Access>,
+    pub(super) guard: Guard,
+    pub(super) tokens: Tokens,
 }
 
 /// An answer in the making.
@@ -72,14 +80,16 @@ pub(super) fn answer(
         };
         return Answering::Now(Some(http::closing(answer, request.version())));
     }
-    if let Err(words) = door.guard.check(request.uri(), request.version(), request.headers(), visit) {
+    let policy = door.policy.read();
+    if let Err(words) = policy.guard.check(request.uri(), request.version(), request.headers(), visit) {
         if is_grpc {
             return Answering::Now(Some(reapi::refusal(StatusCode::FORBIDDEN, words)));
         }
         return Answering::later(plain(StatusCode::FORBIDDEN, format!("{words}\n").into(), request));
     }
-    let is_admitted = visit.gate != Gate::Tokens || door.admits(request.headers().get(AUTHORIZATION));
-    let host = door.guard.s3_host(request.uri(), request.headers(), visit);
+    let is_admitted = visit.gate != Gate::Tokens
+        || policy.tokens.admits(request.headers().get(AUTHORIZATION), &door.keyring);
+    let host = policy.guard.s3_host(request.uri(), request.headers(), visit);
     if let Some(entrance) = Entrance::find(visit.only, request.uri().path(), host).filter(|_| !is_grpc) {
         let admission = if is_admitted { Admission::Owner } else { Admission::Signed };
         return enter(door, ticket, Call::Door(admission, entrance), request);
@@ -194,13 +204,9 @@ impl Future for Answering {
 // === impl Door ===
 
 impl Door {
-    /// Whether a request off loopback names a token.
-    fn admits(&self, authorization: Option<&HeaderValue>) -> bool {
-        self.tokens.admits(authorization, &self.keyring)
-    }
-
     pub(super) async fn caller(&self, socket: &Socket, gate: Gate) -> Caller {
-        self.access.caller(socket, gate).await
+        let access = Arc::clone(&self.policy.read().access);
+        access.caller(socket, gate).await
     }
 }
 

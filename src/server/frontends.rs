@@ -17,7 +17,9 @@ use crate::error::{Error, Kind, Result};
 use crate::key::Scope;
 use crate::keyring::Keyring;
 use crate::protocol::http::{self, Answer, Dialect as _, Entries, Target, Upload};
-use crate::protocol::{Admission, Context, Places, bazel, blob, ccache, gradle, maven, nx, reapi, turborepo};
+use crate::protocol::{
+    Admission, Context, Places, Routes, bazel, blob, ccache, gradle, maven, nx, reapi, turborepo,
+};
 use crate::stats::Stats;
 
 /// A refused upload is read up to here, so that the client comes to read the answer.
@@ -269,8 +271,9 @@ impl Frontends {
         Ok(Some(scope))
     }
 
-    fn scope<'a>(&'a self, spot: &'a Spot) -> &'a Scope {
-        spot.as_ref().unwrap_or(self.places.unnamed())
+    /// Other routes, for requests to come.
+    pub(super) fn set_routes(&self, routes: Routes) {
+        self.places.set(routes);
     }
 
     fn named(&self, which: Named) -> &Entries {
@@ -289,7 +292,14 @@ impl Frontends {
         call: &Call,
         request: &Request<Uploading>,
     ) -> Option<Answer> {
-        let scope = self.scope(spot);
+        let unnamed;
+        let scope = match spot {
+            Some(scope) => scope,
+            None => {
+                unnamed = self.places.unnamed();
+                &*unnamed
+            }
+        };
         match call {
             Call::Bazel(route) => self.bazel.answer_now(scope, route, request),
             Call::Turborepo(route) => self.turborepo.answer_now(scope, route, request),
@@ -304,20 +314,20 @@ impl Frontends {
     /// The answer to everything else. Boxed one by one: each is as large as it needs.
     pub(super) fn answer(self: &Arc<Self>, spot: Spot, call: Call, request: Request<Uploading>) -> Answering {
         let all = Arc::clone(self);
+        // From here on it is the request's own, whatever is configured meanwhile.
+        let scope = spot.unwrap_or_else(|| self.places.unnamed().clone());
         match call {
-            Call::Bazel(route) => {
-                Box::pin(async move { all.bazel.answer(all.scope(&spot), route, request).await })
-            }
+            Call::Bazel(route) => Box::pin(async move { all.bazel.answer(&scope, route, request).await }),
             Call::Turborepo(route) => {
-                Box::pin(async move { all.turborepo.answer(all.scope(&spot), route, request).await })
+                Box::pin(async move { all.turborepo.answer(&scope, route, request).await })
             }
-            Call::Nx(route) => Box::pin(async move { all.nx.answer(all.scope(&spot), route, request).await }),
+            Call::Nx(route) => Box::pin(async move { all.nx.answer(&scope, route, request).await }),
             Call::Reapi(route) => Box::pin(async move { all.reapi.answer(route, request).await }),
             Call::Door(admission, entrance) => {
                 Box::pin(async move { all.doors.answer(admission, entrance, request).await })
             }
             Call::Named(which, target) => {
-                Box::pin(async move { all.named(which).answer(all.scope(&spot), target, request).await })
+                Box::pin(async move { all.named(which).answer(&scope, target, request).await })
             }
         }
     }

@@ -10,6 +10,7 @@ mod admin;
 mod authority;
 mod clocks;
 mod connection;
+mod control;
 mod dispatch;
 mod doors;
 mod frontends;
@@ -36,6 +37,7 @@ use tokio_util::task::TaskTracker;
 pub use accounts::{group_id, user_id};
 pub use admin::VERSION_HEADER;
 pub use clocks::Limits;
+pub use control::Control;
 pub use frontends::{Named, Protocol};
 pub use identity::{listener_of, user_name};
 pub(crate) use listen::check_path;
@@ -54,6 +56,7 @@ use crate::cache::Cache;
 use crate::key::Owner;
 use crate::keyring::Keyring;
 use crate::protocol::{Context, Places, Routes};
+use crate::swap::Swap;
 
 /// What the server is told.
 #[derive(Debug, Clone)]
@@ -92,6 +95,7 @@ pub struct Server {
     acceptors: TaskTracker,
     accepting: CancellationToken,
     sweeping: CancellationToken,
+    control: Control,
 }
 
 // === impl Settings ===
@@ -120,34 +124,33 @@ impl Server {
     /// Begins to accept on what was bound.
     pub fn start(settings: Settings, bound: Bound, context: Context) -> Self {
         let registry = Registry::new(settings.limits);
+        let policy = control::policy(&settings);
+        let places = Places::new(Owner(policy.access.own_uid()), settings.routes.clone());
+        let admin = Arc::new(Admin::new(
+            context.cache.clone(),
+            Arc::clone(&registry),
+            settings.notices.clone(),
+            log::Log::new(settings.log, settings.notices.clone()),
+            bound.listeners.iter().map(ListenerStatus::of).collect(),
+        ));
+        let ready = announce_ready(context.cache.clone(), Arc::clone(&admin));
+        let door = Arc::new(Door {
+            policy: Swap::new(policy),
+            keyring: settings.keyring.clone(),
+            admin,
+            frontends: Arc::new(Frontends::new(context, places, &settings.keyring)),
+        });
         let server = Self {
             registry: Arc::clone(&registry),
             tasks: TaskTracker::new(),
             acceptors: TaskTracker::new(),
             accepting: CancellationToken::new(),
             sweeping: CancellationToken::new(),
+            control: Control::new(Arc::clone(&registry), Arc::clone(&door)),
             settings,
         };
-        let access = identity::Access::new(server.settings.users.clone(), server.settings.groups.clone());
-        let places = Places::new(Owner(access.own_uid()), server.settings.routes.clone());
-        let admin = Arc::new(Admin::new(
-            context.cache.clone(),
-            Arc::clone(&registry),
-            server.settings.notices.clone(),
-            log::Log::new(server.settings.log, server.settings.notices.clone()),
-            bound.listeners.iter().map(ListenerStatus::of).collect(),
-        ));
-        let ready = announce_ready(context.cache.clone(), Arc::clone(&admin));
         let stopping = server.sweeping.clone();
         server.tasks.spawn(async move { stopping.run_until_cancelled(ready).await });
-        let door = Arc::new(Door {
-            access,
-            guard: guard::Guard::new(server.settings.allow_hosts.clone()),
-            tokens: server.settings.tokens.clone(),
-            keyring: server.settings.keyring.clone(),
-            admin,
-            frontends: Arc::new(Frontends::new(context, places, &server.settings.keyring)),
-        });
         for listener in bound.listeners {
             server.acceptors.spawn(accept(
                 listener,
@@ -159,6 +162,11 @@ impl Server {
         }
         server.tasks.spawn(sweep(registry, server.sweeping.clone()));
         server
+    }
+
+    /// What changes it while it runs.
+    pub fn control(&self) -> Control {
+        self.control.clone()
     }
 
     /// Connections that are open.
@@ -244,12 +252,10 @@ async fn announce_ready(cache: Cache, admin: Arc<Admin>) {
 
 /// Keeps the connections' clocks.
 async fn sweep(registry: Arc<Registry>, stop: CancellationToken) {
-    let mut ticks = tokio::time::interval(registry.tick());
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let sweeping = async {
         loop {
-            ticks.tick().await;
             registry.sweep();
+            tokio::time::sleep(registry.tick()).await;
         }
     };
     stop.run_until_cancelled(sweeping).await;

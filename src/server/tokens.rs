@@ -11,13 +11,13 @@ use hyper::header::HeaderValue;
 use crate::keyring::Keyring;
 
 /// The tokens of a configuration. None by default: then nobody is let in.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Tokens {
     all: Vec<Token>,
 }
 
 /// One of them, as both schemes say it.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 struct Token {
     bearer: blake3::Hash,
     basic: blake3::Hash,

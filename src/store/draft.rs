@@ -222,7 +222,7 @@ impl Writing {
         }
         self.taken += bytes.len() as u64;
         if self.taken > self.reserved {
-            let step = RESERVE_STEP.min(self.inner.settings.disk / 64);
+            let step = RESERVE_STEP.min(self.inner.keep.lock().disk / 64);
             self.reserve((self.taken - self.reserved).max(step)).await?;
         }
         self.crcs.update(&bytes);

@@ -47,6 +47,11 @@ impl Index {
         (self.charged + self.reserved).saturating_add(more).saturating_sub(self.disk)
     }
 
+    /// How much fits below the bound.
+    pub(super) fn room(&self) -> u64 {
+        self.disk.saturating_sub(self.charged + self.reserved)
+    }
+
     /// Takes out the least recently used until `goal` is met or `max` are out. A protected one on the way is used
     /// again instead, as long as there are others.
     pub(super) fn victims(&mut self, goal: &mut Goal, now: u32, max: usize) -> Vec<(EntryId, Slot)> {

@@ -13,6 +13,7 @@ use super::evict::Goal;
 use super::file::Folders;
 use super::index::Index;
 use super::log::Tail;
+use super::quarantine::Quarantine;
 use super::read::Mode;
 use super::space::{Graves, Space};
 use super::sync::Syncer;
@@ -24,7 +25,10 @@ use crate::stats::Counter;
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Inner {
+    /// As of the start; those that may change since are in `keep`, `space`, `tail` and `index`.
     pub(super) settings: Settings,
+    /// A leaf.
+    pub(super) keep: Mutex<Keep>,
     pub(super) generations: Generations,
     pub(super) folders: Folders,
     /// A leaf.
@@ -44,6 +48,17 @@ pub(super) struct Inner {
     pub(super) cramped: AtomicBool,
     pub(super) compacting: Mutex<()>,
     opened: Instant,
+}
+
+/// Bounds that may change while the store is open.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Keep {
+    pub(super) role: Role,
+    /// Where the index's bound is on its way to.
+    pub(super) disk: u64,
+    pub(super) disk_keep_free: u64,
+    pub(super) inodes_keep_free: u8,
+    pub(super) quarantine: Quarantine,
 }
 
 /// Counters.
@@ -79,13 +94,11 @@ impl Inner {
         let folders = Folders::open(dir, role)?;
         let syncer = settings.sync.then(Syncer::start).transpose()?;
         let bell = Arc::new(Bell::default());
-        let disk = match role {
-            Role::Cache => settings.disk,
-            Role::Outbox => u64::MAX,
-        };
+        let keep = Keep::of(role, &settings);
         let inner = Arc::new(Self {
-            index: Mutex::new(Index::new(disk)),
-            tail: Mutex::new(Tail::new(settings.segment_bytes.min(1 << 31), syncer.clone())),
+            index: Mutex::new(Index::new(keep.disk)),
+            keep: Mutex::new(keep),
+            tail: Mutex::new(Tail::new(settings.segment_bytes, syncer.clone())),
             replayed: Replayed::new(),
             space: Space::new(settings.disk_floor),
             graves: Graves::new(!settings.background, Arc::clone(&bell)),
@@ -104,6 +117,35 @@ impl Inner {
         });
         super::tend::start(&inner)?;
         Ok(inner)
+    }
+
+    /// Other bounds; see [`super::Store::apply`].
+    pub(super) fn bound(&self, settings: &Settings) {
+        let keep = Keep::of(self.keep.lock().role, settings);
+        *self.keep.lock() = keep;
+        self.space.set_floor(settings.disk_floor);
+        self.tail.lock().set_segment_bytes(settings.segment_bytes);
+        {
+            let mut index = self.index.lock();
+            index.disk = index.disk.max(keep.disk);
+        }
+        if self.settings.background {
+            self.bell.ring();
+        } else {
+            self.index.lock().disk = keep.disk;
+        }
+    }
+
+    /// Brings a bound that became smaller nearer to where it shall be; whether it is there. Bit by bit, because a put
+    /// that finds the store far over its bound evicts itself.
+    pub(super) fn approach(&self) -> bool {
+        let wanted = self.keep.lock().disk;
+        let mut index = self.index.lock();
+        if index.disk > wanted {
+            let within = index.disk - index.room();
+            index.disk = wanted.max(within.saturating_sub(within / 64 + 1));
+        }
+        index.disk <= wanted
     }
 
     /// Seconds since the store was opened, from 1.
@@ -160,6 +202,7 @@ impl Inner {
             let index = self.index.lock();
             (index.over(0), index.segments.totals().2, index.disk)
         };
+        let keep = *self.keep.lock();
         let mut goal = Goal::default();
         if over > 0 {
             // A little more than need be, so that not every commit evicts.
@@ -168,9 +211,9 @@ impl Inner {
         if disk < u64::MAX {
             let sample = self.space.sample(self.folders.root(), false);
             let soon = if self.cramped.load(Ordering::Relaxed) { 0 } else { dead };
-            let short = self.settings.disk_keep_free.saturating_sub(sample.free.saturating_add(soon));
+            let short = keep.disk_keep_free.saturating_sub(sample.free.saturating_add(soon));
             goal.bytes = goal.bytes.max(short);
-            let inodes = sample.inodes / 100 * u64::from(self.settings.inodes_keep_free);
+            let inodes = sample.inodes / 100 * u64::from(keep.inodes_keep_free);
             goal.files = inodes.saturating_sub(sample.free_inodes);
         }
         goal
@@ -178,9 +221,10 @@ impl Inner {
 
     /// Whether compaction should not wait its turn.
     pub(super) fn is_pressed(&self) -> bool {
+        let keep_free = self.keep.lock().disk_keep_free;
         let index = self.index.lock();
         let free = self.space.sample(self.folders.root(), false).free;
-        index.over(0) > 0 || (index.disk < u64::MAX && free < self.settings.disk_keep_free)
+        index.over(0) > 0 || (index.disk < u64::MAX && free < keep_free)
     }
 
     /// Evicts until the store is within its bounds. Says how many went.
@@ -258,6 +302,23 @@ impl Drop for Inner {
         self.bell.ring();
         if let Some(syncer) = &self.syncer {
             syncer.end();
+        }
+    }
+}
+
+// === impl Keep ===
+
+impl Keep {
+    fn of(role: Role, settings: &Settings) -> Self {
+        Self {
+            role,
+            disk: match role {
+                Role::Cache => settings.disk,
+                Role::Outbox => u64::MAX,
+            },
+            disk_keep_free: settings.disk_keep_free,
+            inodes_keep_free: settings.inodes_keep_free,
+            quarantine: settings.quarantine,
         }
     }
 }

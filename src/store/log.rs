@@ -54,11 +54,20 @@ pub(super) struct Unplaced<'a> {
     pub(super) body: &'a [u8],
 }
 
+/// Places in a segment are numbers of 32 bits.
+const SEGMENT_BYTES_MAX: u64 = 1 << 31;
+
 // === impl Tail ===
 
 impl Tail {
     pub(super) fn new(segment_bytes: u64, syncer: Option<Arc<Syncer>>) -> Self {
+        let segment_bytes = segment_bytes.min(SEGMENT_BYTES_MAX);
         Self { active: None, next: 1, segment_bytes, closed: false, lost: Vec::new(), syncer }
+    }
+
+    /// Segments are sealed at this size from now on.
+    pub(super) fn set_segment_bytes(&mut self, bytes: u64) {
+        self.segment_bytes = bytes.min(SEGMENT_BYTES_MAX);
     }
 
     /// Goes on where the log ended.

@@ -346,6 +346,12 @@ impl Store {
         let _ = self.0.synced().await;
     }
 
+    /// Other bounds from now on: `disk`, `disk_keep_free`, `inodes_keep_free`, `disk_floor`, `segment_bytes` and those of
+    /// the quarantine; all else is as it was opened. What is over them goes behind.
+    pub fn apply(&self, settings: &Settings) {
+        self.0.bound(settings);
+    }
+
     /// Writes the recency of entries used since the last time. See [`Settings::background`].
     pub fn flush_touches(&self) {
         self.0.replayed.wait();

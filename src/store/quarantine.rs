@@ -81,7 +81,7 @@ impl Inner {
             })
             .collect();
         kept.sort_unstable_by(|a, b| b.cmp(a));
-        let bounds = self.settings.quarantine;
+        let bounds = self.keep.lock().quarantine;
         let (now, mut entries, mut bytes) = (SystemTime::now(), 0, 0);
         for (modified, len, path) in kept {
             let old = now.duration_since(modified).is_ok_and(|age| age > bounds.age);

@@ -21,7 +21,7 @@ const GRAVES_MAX: usize = 1024;
 /// What the filesystem said last.
 #[derive(Debug)]
 pub(super) struct Space {
-    floor: u64,
+    floor: AtomicU64,
     sample: Mutex<Sample>,
     written: AtomicU64,
 }
@@ -49,7 +49,12 @@ pub(super) struct Graves {
 impl Space {
     pub(super) fn new(floor: u64) -> Self {
         let sample = Sample { at: None, free: u64::MAX, inodes: 0, free_inodes: 0 };
-        Self { floor, sample: Mutex::new(sample), written: AtomicU64::new(0) }
+        Self { floor: AtomicU64::new(floor), sample: Mutex::new(sample), written: AtomicU64::new(0) }
+    }
+
+    /// Another floor.
+    pub(super) fn set_floor(&self, floor: u64) {
+        self.floor.store(floor, Ordering::Relaxed);
     }
 
     /// Bytes were written.
@@ -58,12 +63,19 @@ impl Space {
     }
 
     pub(super) fn room(&self, folder: &Path) -> Room {
-        if self.sample(folder, false).free < self.floor { Room::Floor } else { Room::Ok }
+        if self.sample(folder, false).free < self.floor.load(Ordering::Relaxed) {
+            Room::Floor
+        } else {
+            Room::Ok
+        }
     }
 
     /// The error of [`Room::Floor`].
     pub(super) fn floor(&self) -> Error {
-        let message = format!("less than disk_floor ({} bytes) is free: nothing more is written", self.floor);
+        let message = format!(
+            "less than disk_floor ({} bytes) is free: nothing more is written",
+            self.floor.load(Ordering::Relaxed)
+        );
         Error::new(Kind::NoSpace, message)
     }
 

@@ -71,7 +71,11 @@ fn run(store: &Weak<Inner>, bell: &Bell) {
             }
             inner.graves.fill();
             inner.look();
+            let arrived = inner.approach();
             inner.evict();
+            if !arrived {
+                bell.ring();
+            }
             let now = Instant::now();
             if now.duration_since(touches) >= TOUCHES {
                 touches = now;
@@ -87,7 +91,7 @@ fn run(store: &Weak<Inner>, bell: &Bell) {
                     bell.ring();
                 }
             }
-            if now.duration_since(quarantine) >= QUARANTINE.min(inner.settings.quarantine.age) {
+            if now.duration_since(quarantine) >= QUARANTINE.min(inner.keep.lock().quarantine.age) {
                 quarantine = now;
                 inner.trim_quarantine();
             }

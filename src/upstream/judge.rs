@@ -23,6 +23,8 @@ const DENIED_READS_TOLD: u32 = 16;
 pub(super) struct Inner {
     pub(super) settings: RemoteSettings,
     pub(super) tag: u64,
+    /// What begins all names there.
+    pub(super) prefix: String,
     pub(super) store: Arc<dyn Upstream>,
     pub(super) spawner: Spawner,
     pub(super) read: Arc<Breaker>,

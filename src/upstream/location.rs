@@ -132,6 +132,13 @@ impl Location {
             }
         }
     }
+
+    /// A stable hash of that: what queue rows call the place.
+    pub fn tag_below(&self, prefix: &str) -> u64 {
+        let mut tag = [0; 8];
+        tag.copy_from_slice(&blake3::hash(self.identity_below(prefix).as_bytes()).as_bytes()[..8]);
+        u64::from_le_bytes(tag)
+    }
 }
 
 // === impl Bucket ===

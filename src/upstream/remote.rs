@@ -6,7 +6,7 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -29,7 +29,7 @@ use crate::error::{Error, Result};
 use crate::key::{ObjectName, UpstreamId};
 
 /// What a [`Remote`] is made of.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RemoteSettings {
     /// Its place in the configuration's list.
     pub id: UpstreamId,
@@ -125,11 +125,9 @@ impl Remote {
         if !settings.read_only {
             probers.push(prober(&write, Direction::Write));
         }
-        let mut tag = [0; 8];
-        let identity = settings.location.identity_below(prefix);
-        tag.copy_from_slice(&blake3::hash(identity.as_bytes()).as_bytes()[..8]);
         let inner = Inner {
-            tag: u64::from_le_bytes(tag),
+            tag: settings.location.tag_below(prefix),
+            prefix: prefix.into(),
             settings,
             store,
             spawner,
@@ -143,6 +141,22 @@ impl Remote {
             _probers: probers,
         };
         Self { inner: Arc::new(inner) }
+    }
+
+    /// Whether the other is a handle of this very one.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
+    /// Whether one that is opened below `prefix` with these settings would be the same.
+    pub fn is_as(&self, settings: &RemoteSettings, prefix: &str) -> bool {
+        self.inner.settings == *settings && self.inner.prefix == prefix
+    }
+
+    /// Takes the place of `old`, an upstream of the same tag that may still be writing: what that one has begun is not
+    /// what an earlier process has left half done.
+    pub fn succeed(&self, old: &Self) {
+        self.inner.recovered.store(old.inner.recovered.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
     /// Its place in the configuration's list.

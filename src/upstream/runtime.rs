@@ -11,6 +11,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
@@ -31,7 +32,8 @@ const WORKERS: usize = 2;
 /// Threads of their own for upstream work: DNS, TLS, credentials, transfers.
 #[derive(Debug)]
 pub struct Runtime {
-    inner: Option<tokio::runtime::Runtime>,
+    /// A leaf mutex.
+    inner: Mutex<Option<tokio::runtime::Runtime>>,
     spawner: Spawner,
 }
 
@@ -74,11 +76,11 @@ impl Runtime {
             surroundings,
         };
         spawner.detach(async move { surroundings::watch(Machine::new(), changes).await });
-        Ok(Self { inner: Some(inner), spawner })
+        Ok(Self { inner: Mutex::new(Some(inner)), spawner })
     }
 
     /// Cancels what runs, waits up to `grace` for it to end, then lets go of it. Calls made later fail at once.
-    pub async fn stop(mut self, grace: Duration) {
+    pub async fn stop(&self, grace: Duration) {
         self.spawner.stop.cancel();
         self.spawner.tasks.close();
         // What doesn't end within its grace is a blocking call into a dead mount; nothing can wait for that.
@@ -90,8 +92,9 @@ impl Runtime {
         self.spawner.clone()
     }
 
-    fn release(&mut self) {
-        if let Some(inner) = self.inner.take() {
+    fn release(&self) {
+        let inner = self.inner.lock().take();
+        if let Some(inner) = inner {
             inner.shutdown_background();
         }
     }

@@ -311,7 +311,8 @@ mod tests {
         let senses = Told { sight: Arc::clone(&sight), stirs };
         let watching = tokio::spawn(watch(senses, changes));
         tokio::task::yield_now().await;
-        let changes: [(&str, fn(&mut Sight), bool); 7] = [
+        type Change = (&'static str, fn(&mut Sight), bool);
+        let changes: [Change; 7] = [
             ("nothing", |_| {}, false),
             ("a night's sleep", |sight| sight.asleep += DAY / 3, true),
             ("noise between two clocks", |sight| sight.asleep += Duration::from_millis(900), false),

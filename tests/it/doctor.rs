@@ -170,7 +170,7 @@ fn a_path_that_no_socket_can_have() {
     command.args(["doctor", "--json", "--listen", &free_addr().to_string(), "--dir"]);
     command.arg(setup.dir().join("d".repeat(100)));
     let said = Said::of(&run(&mut command));
-    said.problem("socket", &["bytes", "103"], "--dir", &["daemon"]);
+    said.problem("socket", &["bytes", "103"], "--dir", &["configuration", "daemon"]);
 }
 
 #[test]

@@ -29,6 +29,7 @@ mod reapi_clients;
 mod reapi_door;
 mod reapi_faults;
 mod reapi_product;
+mod reload;
 mod renewal;
 mod rights;
 mod roaming;

@@ -80,12 +80,16 @@ impl PartialUpload {
     pub async fn part(&self, name: &str, len: Option<u64>) -> Result<Part> {
         check_id(name)?;
         let inner = &self.cache.inner;
-        let len_max = inner.settings.entry_max.min(inner.settings.partial_bytes);
+        let len_max = {
+            let settings = inner.settings.read();
+            settings.entry_max.min(settings.partial_bytes)
+        };
         check_len(len.unwrap_or(0), len_max)?;
         let hold = self.hold();
-        let outbox = self.scope.upstream.is_some_and(|upstream| {
-            inner.remotes.get(usize::from(upstream.0)).is_some_and(|remote| !remote.read_only())
-        });
+        let outbox = self
+            .scope
+            .upstream
+            .is_some_and(|upstream| inner.remotes.find(upstream).is_some_and(|remote| !remote.read_only()));
         let store = if outbox { &inner.outbox } else { &inner.cache };
         let kept = match store.draft(len).await {
             Ok(draft) => Kept::Draft(Box::new(draft)),
@@ -284,7 +288,7 @@ impl Part {
         });
         let row = whole.row(Arc::clone(&self.name));
         let partials = &self.cache.inner.partials;
-        let put = self.hold.with(|upload| upload.put_part(self.name, whole, &partials.limits));
+        let put = self.hold.with(|upload| upload.put_part(self.name, whole, &partials.limits()));
         let Some(replaced) = put.transpose()? else { return Ok(None) };
         partials.drop_behind(replaced.into_iter().collect());
         Ok(Some(row))
@@ -309,7 +313,7 @@ impl Whole {
     /// right store, and is too long for the log.
     fn can_become(&self, put: &Put) -> bool {
         self.lost().is_none()
-            && self.len > put.cache.inner.settings.inline_max
+            && self.len > put.cache.inner.settings.read().inline_max
             && matches!(put.taken, Taken::Collected(_))
             && matches!(put.hasher, Hasher::Blake3(_))
             && put.second.is_none()

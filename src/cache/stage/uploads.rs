@@ -121,6 +121,11 @@ impl Uploads {
         self.idle.insert((upload.last, number), ident.clone());
         self.bytes += upload.bytes;
         self.parts += upload.parts.len();
+        self.over(limits)
+    }
+
+    /// Takes out the oldest idle ones until the others are within the limits.
+    pub(super) fn over(&mut self, limits: &Limits) -> Vec<Upload> {
         let mut dropped = Vec::new();
         while self.idle.len() > limits.uploads || self.bytes > limits.bytes || self.parts > limits.parts {
             let Some(oldest) = self.oldest() else { break };

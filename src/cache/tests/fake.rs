@@ -76,7 +76,7 @@ pub(crate) struct Bench {
     pub(crate) fake: Arc<Fake>,
     pub(crate) dir: Arc<tempfile::TempDir>,
     scope: Scope,
-    runtime: Runtime,
+    pub(super) runtime: Runtime,
 }
 
 const PLENTY: usize = 1 << 30;

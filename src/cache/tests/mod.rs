@@ -6,6 +6,7 @@ mod freshen;
 mod lists;
 mod model;
 mod puts;
+mod reload;
 mod stage;
 mod streams;
 

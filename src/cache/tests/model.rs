@@ -155,7 +155,7 @@ impl Cell {
 }
 
 async fn upload_all(bench: &Bench) {
-    let remote = bench.cache.inner.remotes[0].clone();
+    let remote = bench.cache.inner.remotes.all().remove(0).0;
     let tag = QueueTag(remote.tag());
     while let Some(row) = bench.cache.inner.queue.next(tag, &HashSet::new()) {
         match bench.cache.upload(&remote, row).await {

@@ -27,6 +27,8 @@ pub(super) struct Doc {
     pub(super) unset: Unset,
     /// One paragraph: what it is for, what happens at it, why the default is what it is.
     pub(super) reason: &'static str,
+    /// A change of it counts from the next start on; that of any other key at once.
+    pub(super) at_start: bool,
 }
 
 /// What a value looks like.
@@ -123,7 +125,13 @@ impl<T> Key<T> {
         reason: &'static str,
         set: fn(&mut T, &Value) -> Result<(), String>,
     ) -> Self {
-        Self { doc: Doc { name, kind, unset, reason }, set }
+        Self { doc: Doc { name, kind, unset, reason, at_start: false }, set }
+    }
+
+    /// The same, read at start only.
+    const fn at_start(mut self) -> Self {
+        self.doc.at_start = true;
+        self
     }
 }
 
@@ -134,6 +142,20 @@ pub fn keys() -> impl Iterator<Item = String> {
         .iter()
         .flat_map(|table| (table.keys)().into_iter().map(move |doc| format!("{}.{}", table.name, doc.name)));
     top.chain(tables)
+}
+
+/// What is said of every key that is read at start only: in the example and in the schema.
+pub(super) const AT_START: &str = "Counts from the next start on.";
+
+/// Whether a key, `upstreams.team.url` for one of a table, counts from the next start on only.
+pub(super) fn is_at_start(name: &str) -> bool {
+    let of_table = name.split_once('.').and_then(|(table, rest)| {
+        let table = TABLES.iter().find(|known| known.name == table)?;
+        let key = rest.rsplit('.').next()?;
+        (table.keys)().into_iter().find(|doc| doc.name == key)
+    });
+    let found = TOP.iter().map(|key| key.doc).find(|doc| doc.name == name).or(of_table);
+    found.is_some_and(|doc| doc.at_start)
 }
 
 /// The sections whose keys are in [`TOP`]: `access`, `log`.
@@ -167,6 +189,23 @@ mod tests {
         check(UPSTREAMS);
         check(NAMESPACES);
         check(LISTENERS);
+    }
+
+    #[test]
+    fn what_has_to_be_bound_or_opened_counts_from_the_next_start_on() {
+        let all: Vec<String> =
+            keys().filter(|name| is_at_start(&name.replacen('.', ".x.", 1)) || is_at_start(name)).collect();
+        let expected = [
+            "listen",
+            "dir",
+            "durability",
+            "log.format",
+            "listeners.address",
+            "listeners.insecure",
+            "listeners.only",
+        ];
+        assert_eq!(all, expected);
+        assert!(is_at_start("listeners.2.only") && !is_at_start("upstreams.listen.url") && !is_at_start("x"));
     }
 
     #[test]

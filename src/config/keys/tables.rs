@@ -1,7 +1,7 @@
 //! The keys of `[upstreams.NAME]`, `[namespaces."NS"]` and `[[listeners]]`.
 
 use super::Unset::{Follows, Is, Needed};
-use super::{Key, Kind};
+use super::{Key, Kind, Unset};
 use std::time::Duration;
 
 use crate::config::listeners::ONLY;
@@ -139,16 +139,29 @@ pub(in crate::config) const NAMESPACES: &[Key<NamespaceWish>] = &[
     ),
 ];
 
+type SetListener = fn(&mut ListenerWish, &toml::Value) -> Result<(), String>;
+
+/// Sockets are bound at start.
+const fn listener(
+    name: &'static str,
+    kind: Kind,
+    unset: Unset,
+    reason: &'static str,
+    set: SetListener,
+) -> Key<ListenerWish> {
+    Key::new(name, kind, unset, reason, set).at_start()
+}
+
 /// The keys of `[[listeners]]`.
 pub(in crate::config) const LISTENERS: &[Key<ListenerWish>] = &[
-    Key::new(
+    listener(
         "address",
         Kind::Text,
         Needed("\"0.0.0.0:5273\""),
         "An address with a port, or `unix:/path`.",
         |to, value| text(value).map(|address| to.address = address),
     ),
-    Key::new(
+    listener(
         "insecure",
         Kind::Truth,
         Is("false"),
@@ -156,7 +169,7 @@ pub(in crate::config) const LISTENERS: &[Key<ListenerWish>] = &[
          on this machine. This version has no TLS.",
         |to, value| truth(value).map(|insecure| to.insecure = insecure),
     ),
-    Key::new(
+    listener(
         "only",
         Kind::Word(ONLY),
         Follows("every protocol, each at its own paths", "\"gradle\""),

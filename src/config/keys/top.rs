@@ -46,7 +46,8 @@ pub(in crate::config) const TOP: &[Key<Wishes>] = &[
          loopback and unix sockets: other addresses need a `[[listeners]]` table. The admin socket is always there \
          besides.",
         |to, value| texts(value).map(|list| to.listen = list),
-    ),
+    )
+    .at_start(),
     key(
         "dir",
         Text,
@@ -54,7 +55,8 @@ pub(in crate::config) const TOP: &[Key<Wishes>] = &[
         "One folder for everything: the cache below it in `cache`, what is not upstream yet in `state`, the admin \
          socket as `larder.sock`. The cache may be deleted at any time, the state not.",
         |to, value| text(value).map(|path| to.dir = Some(path.into())),
-    ),
+    )
+    .at_start(),
     key(
         "upstream",
         Url,
@@ -85,7 +87,7 @@ pub(in crate::config) const TOP: &[Key<Wishes>] = &[
         Text,
         Follows("no tokens but those that `larder token new --bearer` issued", "\"/etc/larder/tokens\""),
         "A file with a line `NAME:TOKEN` for each who may connect to a listener off loopback, as `Authorization: \
-         Bearer TOKEN` or Basic with user NAME and password TOKEN. Its mode must be 0600; it is read at start. A \
+         Bearer TOKEN` or Basic with user NAME and password TOKEN. Its mode must be 0600. A \
          token has 16 characters or more: `openssl rand -hex 32` makes one.",
         |to, value| text(value).map(|path| to.tokens = Some(path.into())),
     ),
@@ -100,7 +102,8 @@ pub(in crate::config) const TOP: &[Key<Wishes>] = &[
             to.durability = [Durability::Process, Durability::Power][one_of(value, &["process", "power"])?];
             Ok(())
         },
-    ),
+    )
+    .at_start(),
     key(
         "log.format",
         Word(&["auto", "text", "json", "journald"]),
@@ -113,7 +116,8 @@ pub(in crate::config) const TOP: &[Key<Wishes>] = &[
             to.log_format = formats[one_of(value, &["auto", "text", "json", "journald"])?];
             Ok(())
         },
-    ),
+    )
+    .at_start(),
     key(
         "log.filter",
         Text,

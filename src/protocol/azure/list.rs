@@ -38,7 +38,7 @@ impl Frontend {
         let after = marker.map(name_of).transpose()?;
         let (prefix, delimiter) = (query.text("prefix"), query.get("delimiter"));
         let without = self.places.inner(scope);
-        let wanted = Wanted { prefix, delimiter, after: after.as_deref(), max, without };
+        let wanted = Wanted { prefix, delimiter, after: after.as_deref(), max, without: &without };
         let page = match listing::page(&self.context.cache, scope, &AZURE, wanted).await {
             Ok(page) => page,
             Err(error) => return self.failed(&error, Intent::Read).map(|(answer, _)| answer),

@@ -43,7 +43,8 @@ impl Core {
         messages: Messages<B>,
     ) -> Result<Answer, Status> {
         let request: wire::GetCapabilitiesRequest = small(messages).await?;
-        let function = self.scope_of(&request.instance_name).unwrap_or(self.places.unnamed().clone());
+        let function =
+            self.scope_of(&request.instance_name).unwrap_or_else(|_| self.places.unnamed().clone());
         Ok(answer(&self.capabilities(function.policy.digest)))
     }
 

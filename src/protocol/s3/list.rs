@@ -48,7 +48,7 @@ impl Frontend {
         };
         let (prefix, delimiter) = (query.text("prefix"), query.get("delimiter"));
         let without = self.places.inner(scope);
-        let wanted = Wanted { prefix, delimiter, after: from.as_deref(), max, without };
+        let wanted = Wanted { prefix, delimiter, after: from.as_deref(), max, without: &without };
         let page = match listing::page(&self.context.cache, scope, &S3, wanted).await {
             Ok(page) => page,
             Err(error) => return self.failed(error.into(), Intent::Read).map(|(answer, _)| answer),

@@ -115,7 +115,7 @@ async fn a_refused_body_is_read_before_it_is_answered() {
 #[tokio::test]
 async fn a_refused_body_is_read_up_to_the_bound_and_then_the_connection_ends() {
     let settings = cache::Settings { entry_max: 10, ..cache::Settings::default() };
-    let own = Settings { drain_bytes_max: 1000, ..Settings::default() };
+    let own = Settings { drain_bytes_max: 1000 };
     let desk = Arc::new(Desk::with_both(settings, own));
     for (len, kept) in [(1000, true), (DUPLEX_BYTES / 2, false)] {
         let mut client = connect(Arc::clone(&desk));

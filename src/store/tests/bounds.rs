@@ -52,6 +52,42 @@ async fn disk_bounds_charges_and_reservations() {
 }
 
 #[tokio::test]
+async fn other_bounds_count_while_it_is_open() {
+    let bench = Bench::new(settings()).await;
+    for number in 0..100 {
+        bench.put(&number.to_string(), &bytes(900, number)).await;
+    }
+    let all = bench.store.usage().bytes;
+    let half = Settings { disk: all / 2, ..bench.settings.clone() };
+    bench.store.apply(&half);
+    assert!(bench.store.evict_once() >= 50);
+    assert!(bench.store.usage().bytes <= all / 2);
+    bench.store.apply(&Settings { disk_floor: u64::MAX, ..half.clone() });
+    assert_eq!(bench.store.room(), Room::Floor);
+    bench.store.apply(&Settings { disk_keep_free: u64::MAX, ..half });
+    assert!(
+        bench.store.evict_once() > 0 && bench.store.usage().entries == 0,
+        "to leave that much free, all goes"
+    );
+}
+
+#[tokio::test]
+async fn a_bound_that_became_much_smaller_is_reached_behind() {
+    let bench = Bench::new(Settings { background: true, disk: 1 << 30, ..settings() }).await;
+    for number in 0..400 {
+        bench.put(&number.to_string(), &bytes(900, number)).await;
+    }
+    let wanted = bench.store.usage().bytes / 4;
+    bench.store.apply(&Settings { disk: wanted, ..bench.settings.clone() });
+    let begun = std::time::Instant::now();
+    while bench.store.usage().bytes > wanted {
+        assert!(begun.elapsed() < std::time::Duration::from_secs(60), "{:?}", bench.store.usage());
+        tokio::task::yield_now().await;
+    }
+    assert!(bench.store.usage().entries > 50, "and no further");
+}
+
+#[tokio::test]
 async fn an_outbox_never_evicts() {
     let bench =
         Bench::with_role(Role::Outbox, Settings { disk: 1, disk_keep_free: u64::MAX, ..settings() }).await;

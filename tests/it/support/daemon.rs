@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
+use rustix::process::Signal;
 use serde_json::Value;
 
 use super::http::{Answer, Request};
@@ -189,6 +190,11 @@ impl Daemon {
     /// SIGTERM, without waiting.
     pub(crate) fn terminate(&self) {
         self.process.terminate();
+    }
+
+    /// SIGHUP: its configuration is read again.
+    pub(crate) fn hang_up(&self) {
+        self.process.signal(Signal::HUP);
     }
 
     /// Descriptors that it holds.

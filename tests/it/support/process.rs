@@ -54,8 +54,12 @@ impl Process {
 
     /// SIGTERM.
     pub(crate) fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
         let id = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a child has an id");
-        kill_process(id, Signal::TERM).expect("our own child");
+        kill_process(id, signal).expect("our own child");
     }
 
     /// Waits for its own end.

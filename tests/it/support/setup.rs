@@ -116,6 +116,11 @@ impl Setup {
         self
     }
 
+    /// Its configuration file, which is written at each start and may be changed after it.
+    pub(crate) fn config_path(&self) -> PathBuf {
+        self.home.path().join("larder.toml")
+    }
+
     /// Listens at another address than its own.
     #[must_use]
     pub(crate) fn at(self, addr: SocketAddr) -> Self {
@@ -125,6 +130,11 @@ impl Setup {
     /// Its TCP listener.
     pub(crate) fn addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// The same, to connect to.
+    pub(crate) fn tcp(&self) -> Addr {
+        Addr::Tcp(self.addr)
     }
 
     /// Where its keys are read from.
@@ -196,7 +206,7 @@ impl Setup {
 
     /// `verb`, told what `larder serve` is told.
     pub(crate) fn told(&self, verb: &str) -> Command {
-        let config = self.home.path().join("larder.toml");
+        let config = self.config_path();
         fs::write(&config, &self.config).expect("a temporary file");
         let mut command = self.binary();
         command
