@@ -4,12 +4,15 @@ import json
 import os
 import statistics
 import threading
+import time
 
 from . import drive
+from .rows_http import REFUSED
 from .servers import Larder
 from .table import Line, verdict
 
 KIB = 1 << 10
+STATUS_MS_MAX = 30
 RATE = 2_000
 EVERY_SECONDS = 0.1
 
@@ -55,6 +58,24 @@ def reload(plan):
             owed="+ 5 ms, failures 0", met=verdict(added <= 5 and reloads > 0),
         )  # fmt: skip
     larder.kill()
+
+
+def status(plan):
+    """`larder status` as a person waits for it, the whole process, of a daemon that has a queue."""
+    larder = Larder(plan.folder("status"), upstream=REFUSED).start()
+    drive.put(larder, plan.of(20_000, 1_000), 4 * KIB)
+    runs = []
+    for _ in range(plan.of(100, 10)):
+        begin = time.perf_counter()
+        larder.ask("status")
+        runs.append((time.perf_counter() - begin) * 1000)
+    larder.kill()
+    slowest = max(runs)
+    yield Line(
+        f"larder status, of {plan.of(20_000, 1_000):,} queued, the whole process: median (slowest)",
+        f"{statistics.median(runs):.1f} ms ({slowest:.1f} ms)",
+        owed=f"{STATUS_MS_MAX} ms", met=verdict(statistics.median(runs) <= STATUS_MS_MAX),
+    )  # fmt: skip
 
 
 def ms(turns, what):
