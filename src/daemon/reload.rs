@@ -41,7 +41,8 @@ pub(super) struct Parts {
     pub(super) descriptors: u64,
 }
 
-/// Told by the thread that reloads, before and after each reload, however it ends: what a service manager is to know.
+/// Told by the thread that reloads, before and after each reload that somebody asked for and may wait for, however it
+/// ends: what a service manager is to know. One by itself is nobody's business: most find nothing changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Moment {
     /// A configuration is about to be read.
@@ -90,9 +91,14 @@ pub(super) fn begin(parts: Parts, tell: impl Fn(Moment) + Send + 'static) -> Res
             if why == Why::End {
                 return;
             }
-            tell(Moment::Begun);
+            let is_awaited = why == Why::Asked;
+            if is_awaited {
+                tell(Moment::Begun);
+            }
             applier.reload(&mut watch, why, &rings);
-            tell(Moment::Ended);
+            if is_awaited {
+                tell(Moment::Ended);
+            }
         }
     };
     std::thread::Builder::new().name("larder-reload".into()).spawn(follow).map_err(failed)?;

@@ -4,7 +4,7 @@
 //! ```text
 //! READY=1                            sockets adopted or bound, and accepting; look-ups wait until the index is read
 //! STATUS=serving; 12 queued; team: up      at a change, every 2 s at most
-//! RELOADING=1 MONOTONIC_USEC=…  READY=1    around a reload
+//! RELOADING=1 MONOTONIC_USEC=…  READY=1    around a reload that was asked for (SIGHUP)
 //! STOPPING=1  EXTEND_TIMEOUT_USEC=…        from the signal to the end
 //! WATCHDOG=1                         every 2 s, at half of WATCHDOG_USEC at the latest, while the daemon makes progress
 //! ```

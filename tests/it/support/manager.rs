@@ -149,6 +149,8 @@ impl Manager {
     /// Starts it and waits until it says that it serves.
     #[track_caller]
     pub(crate) fn start(&self) -> Process {
+        // What the one before said last is not this one's.
+        self.heard();
         self.heard.lock().clear();
         let mut process = self.spawn();
         until("it says READY=1", PATIENCE, || {
