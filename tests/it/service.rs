@@ -49,6 +49,22 @@ fn systemd_hears_that_it_serves_what_it_does_and_that_it_stops() {
 }
 
 #[test]
+fn a_reload_that_is_asked_for_is_told_from_its_begin_to_its_end() {
+    let setup = Setup::new();
+    let manager = Manager::installed(&setup);
+    let process = manager.start();
+    signal(&process, Signal::HUP);
+    manager.until_heard("it reloads, since when by the clock of systemd", |line| {
+        line.starts_with("MONOTONIC_USEC=")
+    });
+    until("it has reloaded", PATIENCE, || {
+        let heard = manager.heard();
+        let begun = heard.iter().position(|line| line == "RELOADING=1");
+        begun.is_some_and(|begun| heard[begun..].iter().any(|line| line == "READY=1"))
+    });
+}
+
+#[test]
 fn an_abstract_notify_socket_is_one_too() {
     let name = format!("larder-it-{:x}", random());
     let address = SocketAddr::from_abstract_name(&name).expect("short");
