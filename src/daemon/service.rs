@@ -336,9 +336,11 @@ mod tests {
             Service::of(&Manager { notify_socket: Some(path.into()), watchdog, ..Manager::default() });
         with_one_disk_thread(async |cache| {
             // A thread of its own to hear by: the pool's only one is what hangs.
-            let (heard, mut hears) = tokio::sync::mpsc::unbounded_channel();
+            let (heard, mut hears) = tokio::sync::mpsc::channel(64);
             let ear = Arc::clone(&ear);
-            std::thread::spawn(move || while ear.next().is_some_and(|words| heard.send(words).is_ok()) {});
+            std::thread::spawn(
+                move || while ear.next().is_some_and(|words| heard.blocking_send(words).is_ok()) {},
+            );
             let _keeping =
                 tokio_util::task::AbortOnDropHandle::new(tokio::spawn(service.clone().keep(cache.clone())));
             let mut until = async |line: &str| {
