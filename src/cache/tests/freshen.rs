@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::fake::Weather;
 use super::*;
+use crate::cache::clock::now_moment;
 use crate::entry::Tier;
 use crate::key::{Layout, Naming};
 
@@ -13,10 +14,10 @@ const NOW: Space = Space::new("now", Naming::Mutable { max_age: Duration::ZERO }
 /// The same, compared before it is answered.
 const FIRST: Space = NOW.asking_first();
 
-/// Copies are as old as the clock's milliseconds say.
+/// Copies are as old as both clocks' milliseconds say, whose ticks don't fall together.
 async fn a_millisecond() {
-    let begun = now_ms();
-    while now_ms() <= begun {
+    let begun = (now_ms(), now_moment());
+    while now_ms() <= begun.0 || now_moment() <= begun.1 {
         tokio::task::yield_now().await;
     }
 }
@@ -47,7 +48,7 @@ async fn where_the_upstream_is_asked_first_its_news_are_answered() {
     a_millisecond().await;
     let asked = bench.fake.gets.load(Ordering::Relaxed);
     let same = bench.hit(&key).await.expect("a hit");
-    assert_eq!(same.from, Tier::Disk, "not modified");
+    assert!(matches!(same.from, Tier::Memory | Tier::Disk), "not modified, but from {:?}", same.from);
     assert!(bench.fake.gets.load(Ordering::Relaxed) > asked);
     a_millisecond().await;
     let large = noise(3 << 20);
