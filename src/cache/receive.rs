@@ -244,12 +244,24 @@ impl Receiving {
         let mut stream = Resuming::new(&self.remote, &self.name, meta, body);
         let (mut taken, mut told) = (0, 0);
         loop {
+            // Not dropped by a pause: it may be about to resume, and half an answer would be thrown away.
+            let mut next = std::pin::pin!(stream.next());
             // With nothing untold there is nothing to hurry for.
             let patience = if taken == told { Duration::MAX } else { TELL_EVERY };
-            let piece = tokio::time::timeout(patience, stream.next()).await;
-            let (paused, mut ended) = (piece.is_err(), false);
-            match piece {
-                Ok(Ok(Some(piece))) => {
+            let piece = match tokio::time::timeout(patience, next.as_mut()).await {
+                Ok(piece) => piece,
+                Err(_) => {
+                    show(draft, tell, taken.min(shown_max)).await?;
+                    told = taken;
+                    if self.is_abandoned(taken, meta.len) {
+                        return Err(Broken::Abandoned);
+                    }
+                    next.await
+                }
+            };
+            let mut ended = false;
+            match piece.map_err(Broken::Upstream)? {
+                Some(piece) => {
                     verifier.update(&piece);
                     if taken == 0 {
                         let first = &piece[..piece.len().min(FIRST_BYTES).min(shown_max as usize)];
@@ -260,14 +272,11 @@ impl Receiving {
                     taken += piece.len() as u64;
                     draft.write(piece).await.map_err(Broken::Disk)?;
                 }
-                Ok(Ok(None)) => ended = true,
-                Ok(Err(error)) => return Err(Broken::Upstream(error)),
-                Err(_) => {}
+                None => ended = true,
             }
-            if ended || paused || taken - told >= TELL_EVERY_BYTES {
-                draft.flush().await.map_err(Broken::Disk)?;
+            if ended || taken - told >= TELL_EVERY_BYTES {
+                show(draft, tell, taken.min(shown_max)).await?;
                 told = taken;
-                tell.send_modify(|progress| progress.readable = taken.min(shown_max));
             }
             if ended {
                 return Ok(());
@@ -340,4 +349,11 @@ impl Receiving {
         }
         self.fill.phase.send_replace(phase);
     }
+}
+
+/// Lets readers have what was written.
+async fn show(draft: &mut Draft, tell: &watch::Sender<Progress>, readable: u64) -> Result<(), Broken> {
+    draft.flush().await.map_err(Broken::Disk)?;
+    tell.send_modify(|progress| progress.readable = readable);
+    Ok(())
 }

@@ -22,8 +22,6 @@ pub(super) struct Resuming<'a> {
     len: u64,
     taken: u64,
     body: Body,
-    /// What broke it; kept here so that a call which is dropped while resuming loses nothing.
-    broken: Option<Error>,
     resumed: u32,
 }
 
@@ -33,15 +31,12 @@ impl<'a> Resuming<'a> {
     /// `body` is all of the object that `meta` is of.
     pub(super) fn new(remote: &'a Remote, name: &'a ObjectName, meta: &Meta, body: Body) -> Self {
         let etag = meta.origin_etag.clone();
-        Self { remote, name, etag, len: meta.len, taken: 0, body, broken: None, resumed: 0 }
+        Self { remote, name, etag, len: meta.len, taken: 0, body, resumed: 0 }
     }
 
-    /// The next bytes. Safe to drop.
+    /// The next bytes. Not to be dropped before its end while more are wanted: it may be resuming.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>> {
         loop {
-            if let Some(error) = self.broken.clone() {
-                self.resume(error).await?;
-            }
             match self.body.next().await {
                 Some(Ok(piece)) => {
                     self.taken += piece.len() as u64;
@@ -49,7 +44,7 @@ impl<'a> Resuming<'a> {
                 }
                 None if self.taken == self.len => return Ok(None),
                 None => return Err(Error::new(Kind::Unavailable, "a body from upstream ended short")),
-                Some(Err(error)) => self.broken = Some(error),
+                Some(Err(error)) => self.resume(error).await?,
             }
         }
     }
@@ -63,7 +58,6 @@ impl<'a> Resuming<'a> {
         match got {
             Ok(Got::Object(object)) if object.range == rest => {
                 self.body = object.body;
-                self.broken = None;
                 Ok(())
             }
             Ok(_) | Err(_) => Err(error),
