@@ -70,7 +70,7 @@ pub(super) fn answer(
     ticket: &mut Ticket,
     request: Request<Uploading>,
 ) -> Answering {
-    let is_grpc = reapi::is_grpc(request.headers());
+    let is_grpc = reapi::is_grpc(request.method(), request.headers());
     if let Caller::Stranger(words) = &visit.caller {
         // Not even read from: the connection ends. Nx shows the words of a 401, and of nothing else.
         let answer = match visit.only.or_else(|| Protocol::looks_meant(request.uri().path())) {
@@ -81,15 +81,15 @@ pub(super) fn answer(
         return Answering::Now(Some(http::closing(answer, request.version())));
     }
     let policy = door.policy.read();
-    if let Err(words) = policy.guard.check(request.uri(), request.version(), request.headers(), visit) {
-        if is_grpc {
-            return Answering::Now(Some(reapi::refusal(StatusCode::FORBIDDEN, words)));
+    let host = match policy.guard.check(request.uri(), request.version(), request.headers(), visit) {
+        Ok(host) => host,
+        Err(words) if is_grpc => return Answering::Now(Some(reapi::refusal(StatusCode::FORBIDDEN, words))),
+        Err(words) => {
+            return Answering::later(plain(StatusCode::FORBIDDEN, format!("{words}\n").into(), request));
         }
-        return Answering::later(plain(StatusCode::FORBIDDEN, format!("{words}\n").into(), request));
-    }
+    };
     let is_admitted = visit.gate != Gate::Tokens
         || policy.tokens.admits(request.headers().get(AUTHORIZATION), &door.keyring);
-    let host = policy.guard.s3_host(request.uri(), request.headers(), visit);
     if let Some(entrance) = Entrance::find(visit.only, request.uri().path(), host).filter(|_| !is_grpc) {
         let admission = if is_admitted { Admission::Owner } else { Admission::Signed };
         return enter(door, ticket, Call::Door(admission, entrance), request);

@@ -29,29 +29,16 @@ impl Guard {
         Self { allow_hosts }
     }
 
-    /// The bucket that a request's host stands for, if it is one of S3's: `Some(None)` where paths begin with it.
-    pub(super) fn s3_host<'a>(
+    /// Whether a request may come in, and what its host stands for if that is one of S3's; else the words for the 403.
+    /// By a unix socket, which no page reaches, clients name any host; by a listener off loopback also the address that
+    /// they came to.
+    pub(super) fn check<'a>(
         &self,
         uri: &'a Uri,
+        version: Version,
         headers: &'a HeaderMap,
         visit: &Visit,
-    ) -> Option<S3Host<'a>> {
-        let host = match uri.authority() {
-            Some(authority) => authority.host(),
-            None => without_port(headers.get(HOST)?.to_str().ok()?),
-        };
-        virtual_host::of(host, &self.allow_hosts, visit.only)
-    }
-
-    /// Whether a request may come in; else the words for the 403. By a unix socket, which no page reaches, clients name
-    /// any host; by a listener off loopback also the address that they came to.
-    pub(super) fn check(
-        &self,
-        uri: &Uri,
-        version: Version,
-        headers: &HeaderMap,
-        visit: &Visit,
-    ) -> Result<(), String> {
+    ) -> Result<Option<S3Host<'a>>, String> {
         // One pass, because every request comes by here and look-ups by name hash the name each time.
         let (mut host, mut hosts) = (None, 0);
         for (name, value) in headers {
@@ -65,21 +52,24 @@ impl Guard {
                 return Err("a request from another site's web page may not use this cache".into());
             }
         }
-        if visit.unix {
-            return Ok(());
-        }
         let host = match (uri.authority(), host.map(HeaderValue::to_str), hosts) {
             (Some(authority), ..) => authority.host(),
             (None, Some(Ok(host)), 1) => without_port(host),
-            (None, None, _) if version < Version::HTTP_11 => return Ok(()),
+            (None, None, _) if version < Version::HTTP_11 => return Ok(None),
+            _ if visit.unix => return Ok(None),
             _ => return Err("the request needs one Host header".into()),
         };
-        if is_loopback(host)
-            || virtual_host::of(host, &self.allow_hosts, visit.only).is_some()
+        if is_usual(host) {
+            return Ok(None);
+        }
+        let s3 = virtual_host::of(host, &self.allow_hosts, visit.only);
+        if visit.unix
+            || s3.is_some()
+            || is_loopback(host)
             || (visit.gate == Gate::Tokens && visit.local.is_some() && address_of(host) == visit.local)
             || self.allow_hosts.iter().any(|allowed| allowed.eq_ignore_ascii_case(host))
         {
-            return Ok(());
+            return Ok(s3);
         }
         Err(format!(
             "host `{}` is not loopback; name it in `allow_hosts` if it is meant",
@@ -88,11 +78,13 @@ impl Guard {
     }
 }
 
+/// What all but a few say.
+fn is_usual(host: &str) -> bool {
+    matches!(host, "127.0.0.1" | "localhost")
+}
+
 /// `localhost`, or an address that is loopback: exactly the names that no DNS server answers for.
 fn is_loopback(host: &str) -> bool {
-    if matches!(host, "127.0.0.1" | "localhost") {
-        return true; // what all but a few say
-    }
     address_of(host).is_some_and(|ip| ip.is_loopback()) || host.eq_ignore_ascii_case("localhost")
 }
 
@@ -123,7 +115,7 @@ mod tests {
         }
         let guard = Guard::new(vec!["cache.test".into()]);
         let visit = Visit { caller: Caller::Admitted, unix, local: None, gate: Gate::Users, only: None };
-        guard.check(&Uri::from_static("/cas/x"), Version::HTTP_11, &headers, &visit)
+        guard.check(&Uri::from_static("/cas/x"), Version::HTTP_11, &headers, &visit).map(drop)
     }
 
     #[test]

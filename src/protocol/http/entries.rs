@@ -8,7 +8,7 @@
 mod read;
 mod write;
 
-use std::borrow::{Borrow, Cow};
+use std::borrow::Borrow;
 use std::sync::Arc;
 
 use hyper::header::HeaderValue;
@@ -63,14 +63,37 @@ pub(crate) fn path_name<S: Borrow<str>>(segments: &[S]) -> Result<Name> {
     if segments.iter().any(|segment| matches!(segment.borrow(), "" | "." | "..")) {
         return Err(Error::invalid("a name can't have an empty, `.` or `..` segment; give the plain path"));
     }
-    let joined: Cow<'_, str> = match segments {
-        [one] => one.borrow().into(),
-        several => several.join("/").into(),
+    let longer;
+    let mut few = [0; 256];
+    let joined = match segments {
+        [one] => one.borrow(),
+        several => match join(several, &mut few) {
+            Some(joined) => joined,
+            None => {
+                longer = several.join("/");
+                &longer
+            }
+        },
     };
     if joined.bytes().any(|byte| byte.is_ascii_control()) {
         return Err(Error::invalid("a name can't have a NUL or another control byte; leave it out"));
     }
-    Name::parse(&joined)
+    Name::parse(joined)
+}
+
+/// The segments as a path if `room` is enough, so that a usual one costs no allocation of its own.
+fn join<'a, S: Borrow<str>>(segments: &[S], room: &'a mut [u8]) -> Option<&'a str> {
+    let mut end = 0;
+    for segment in segments {
+        if end > 0 {
+            *room.get_mut(end)? = b'/';
+            end += 1;
+        }
+        let bytes = segment.borrow().as_bytes();
+        room.get_mut(end..end + bytes.len())?.copy_from_slice(bytes);
+        end += bytes.len();
+    }
+    std::str::from_utf8(&room[..end]).ok()
 }
 
 // === impl Target ===

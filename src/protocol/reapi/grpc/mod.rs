@@ -10,7 +10,7 @@ mod incoming;
 mod outgoing;
 
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
-use hyper::{Response, StatusCode};
+use hyper::{Method, Response, StatusCode};
 use tonic::{Code, Status};
 
 pub(super) use incoming::{Field, Messages, garbage};
@@ -21,12 +21,13 @@ use crate::protocol::http::{Answer, Reply};
 
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 
-/// Whether a request is a call.
-pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
-    headers.get(CONTENT_TYPE).is_some_and(|value| {
-        let rest = value.as_bytes().strip_prefix(b"application/grpc");
-        rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
-    })
+/// Whether a request is a call. Every call is a POST: for all others nothing is looked up.
+pub(crate) fn is_grpc(method: &Method, headers: &HeaderMap) -> bool {
+    *method == Method::POST
+        && headers.get(CONTENT_TYPE).is_some_and(|value| {
+            let rest = value.as_bytes().strip_prefix(b"application/grpc");
+            rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+        })
 }
 
 /// The answer that is a failure alone.
