@@ -57,6 +57,11 @@ class Figures:
             getattr(a, what) / getattr(b, what) for a, b in zip(self.rounds, other.rounds) if getattr(b, what)
         )
 
+    def error_against(self, other):
+        """The standard error of the rates' ratio, as of a median."""
+        ratios = [a.rate / b.rate for a, b in zip(self.rounds, other.rounds)]
+        return 1.25 * statistics.stdev(ratios) / len(ratios) ** 0.5
+
 
 def in_turn(subjects, rounds, drive, fresh=False, after=None):
     """`drive(server)` for each of `subjects` (name -> running server, or with `fresh` name -> a function that starts
@@ -81,11 +86,12 @@ def in_turn(subjects, rounds, drive, fresh=False, after=None):
     return figures
 
 
-def wrk(server, path, seconds, names=None):
-    """GETs of `path`, or of the names below it."""
+def wrk(server, path, seconds, names=None, threads=WRK_THREADS, core=None):
+    """GETs of `path`, or of the names below it; from one core alone, if one is given."""
     url = f"http://127.0.0.1:{server.port}{path}"
     script = str(build.ROOT / "benches/harness/names.lua")
-    command = ["wrk", f"-t{WRK_THREADS}", f"-c{CONNECTIONS}", f"-d{seconds}s", "--timeout", "30s", "-s", script, url]
+    command = ["taskset", "-c", str(core)] if core is not None else []
+    command += ["wrk", f"-t{threads}", f"-c{CONNECTIONS}", f"-d{seconds}s", "--timeout", "30s", "-s", script, url]
     return checked(server, command + (["--", path, str(names)] if names else []))
 
 
