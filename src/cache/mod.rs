@@ -292,7 +292,7 @@ impl Asked {
     }
 
     fn object_name(&self, remote: &Remote) -> Option<ObjectName> {
-        self.key.object_name(&self.scope, remote.sharded())
+        self.key.object_name(&self.scope, remote.names())
     }
 
     fn space(&self) -> Option<&Space> {

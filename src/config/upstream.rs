@@ -41,9 +41,11 @@ impl Upstream {
         }
         let (base, query) = url.split_once('?').unwrap_or((url, ""));
         let Some((scheme, _)) = base.split_once("://") else {
-            return Err("is not a URL; none, file:///path, s3://bucket/prefix, azure://container/prefix?account=…, \
+            return Err(
+                "is not a URL; none, file:///path, s3://bucket/prefix, azure://container/prefix?account=…, \
                         gs://bucket/prefix and https://host/prefix are known"
-                .into());
+                    .into(),
+            );
         };
         let takes_token = matches!(scheme, "http" | "https");
         let (is_s3, is_azure, is_google) = match scheme {
