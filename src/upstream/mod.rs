@@ -279,6 +279,10 @@ pub trait Upstream: Send + Sync + fmt::Debug {
     fn recover(&self) -> BoxFuture<'_, ()> {
         Box::pin(std::future::ready(()))
     }
+    /// Whether it can keep an object of this name. What it can't is absent on read and refused for good on write.
+    fn carries(&self, _name: &ObjectName) -> bool {
+        true
+    }
     /// Whether its keys are others than those of its last call.
     fn has_other_keys(&self) -> bool {
         false

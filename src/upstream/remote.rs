@@ -200,6 +200,11 @@ impl Remote {
         !self.inner.settings.read_only && !self.inner.write.is_open()
     }
 
+    /// Whether it can keep an object of this name.
+    pub fn carries(&self, name: &ObjectName) -> bool {
+        self.inner.store.carries(name)
+    }
+
     /// Reads an object.
     ///
     /// # Errors

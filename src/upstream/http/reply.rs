@@ -154,7 +154,9 @@ impl Reply {
 
     /// Leaves out its words if one of `secrets` is in them: a server may quote what it was sent.
     pub(super) fn without<'a>(mut self, mut secrets: impl Iterator<Item = &'a str>) -> Self {
-        let parts = |secret: &'a str| secret.split(' ').filter(|part| part.len() > 3);
+        // A scheme is no secret.
+        let is_secret = |part: &&str| part.len() > 3 && !matches!(*part, "Bearer" | "Basic");
+        let parts = |secret: &'a str| secret.split(' ').filter(is_secret);
         if secrets.any(|secret| parts(secret).any(|part| self.said.contains(part))) {
             self.said.clear();
         }

@@ -304,5 +304,5 @@ fn a_canary_flies_to_each() {
         crate::support::daemon::files(&nginx.files()).is_empty(),
         "nothing stays where it can be deleted"
     );
-    assert_eq!(hub.send(Request::get("/blob/larder/larder-canary-0")).status(), 404);
+    assert_eq!(hub.send(Request::get("/blob/larders/larder-canary-0")).status(), 404);
 }
