@@ -24,6 +24,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("notify", &["daemon/reload"]),
     ("quick_cache", &["memory.rs"]),
     ("object_store", &["upstream/object", "upstream/credentials"]),
+    ("reqwest", &["upstream/http"]),
     ("prost", &["links", "protocol/reapi"]),
     ("bazel_remote_apis", &["protocol/reapi"]),
     ("tonic", &["protocol/reapi"]),

@@ -8,6 +8,7 @@
 mod aws;
 mod azure;
 mod google;
+mod headers;
 
 use std::fmt;
 use std::fs::{File, Metadata};
@@ -23,6 +24,7 @@ pub(super) use self::aws::Keys as AwsKeys;
 pub use self::azure::ConnectionString;
 pub(super) use self::azure::Keys as AzureKeys;
 pub(super) use self::google::Keys as GoogleKeys;
+pub(super) use self::headers::Sender;
 use crate::error::{Error, Kind, Result};
 
 /// The file is looked at again after this.
@@ -50,6 +52,8 @@ pub enum Credentials {
     AccountKey(String),
     /// Azure's, a shared access signature: `AZURE_STORAGE_SAS_TOKEN`.
     Sas(String),
+    /// A bearer token, of a cache that is no bucket: `LARDER_UPSTREAM_TOKEN`.
+    Token(String),
     /// A file in the form of the cloud's own tools, read again when it changes.
     File {
         /// Where.
@@ -101,6 +105,7 @@ impl fmt::Debug for Credentials {
             Self::Keys { .. } => f.write_str("Keys(redacted)"),
             Self::AccountKey(_) => f.write_str("AccountKey(redacted)"),
             Self::Sas(_) => f.write_str("Sas(redacted)"),
+            Self::Token(_) => f.write_str("Token(redacted)"),
             Self::File { path, profile } => write!(f, "File({}, {profile:?})", path.display()),
             Self::InstanceMetadata => f.write_str("InstanceMetadata"),
         }

@@ -125,7 +125,9 @@ pub(super) fn sign_s3(
             let store = builder.clone().build().map_err(invalid)?;
             (builder.with_credentials(Arc::clone(store.credentials())), None)
         }
-        Credentials::AccountKey(_) | Credentials::Sas(_) => return Err(foreign("s3", "an access key")),
+        Credentials::AccountKey(_) | Credentials::Sas(_) | Credentials::Token(_) => {
+            return Err(foreign("s3", "an access key"));
+        }
     })
 }
 
@@ -158,7 +160,7 @@ pub(super) fn sign_azure(
             let store = own.build().map_err(invalid)?;
             Ok((builder.with_credentials(Arc::clone(store.credentials())), None))
         }
-        Credentials::Keys { .. } => Err(foreign("azure", "an account key or a SAS")),
+        Credentials::Keys { .. } | Credentials::Token(_) => Err(foreign("azure", "an account key or a SAS")),
     }
 }
 
@@ -180,9 +182,10 @@ pub(super) fn sign_google(
             Ok((builder.with_credentials(Arc::new(provider)), Some(file)))
         }
         Credentials::InstanceMetadata => Ok((builder.with_credentials(Arc::new(Metadata::new()?)), None)),
-        Credentials::Keys { .. } | Credentials::AccountKey(_) | Credentials::Sas(_) => {
-            Err(foreign("gs", "a credentials file"))
-        }
+        Credentials::Keys { .. }
+        | Credentials::AccountKey(_)
+        | Credentials::Sas(_)
+        | Credentials::Token(_) => Err(foreign("gs", "a credentials file")),
     }
 }
 
