@@ -158,7 +158,11 @@ impl Place {
     /// Where it listens for every protocol.
     fn of(config: &Config) -> Self {
         let defaults = config.listen_default.then(default_endpoints);
-        let all = config.listen.iter().filter(|one| one.only.is_none()).map(|one| &one.endpoint);
+        let all = config
+            .listen
+            .iter()
+            .filter(|one| one.only.is_none() && one.tls.is_none())
+            .map(|one| &one.endpoint);
         let mut place = Self { addr: None, socket: config.folders.socket.clone() };
         let mut own_socket = None;
         for endpoint in all.chain(defaults.iter().flatten().map(|one| &one.endpoint)) {

@@ -14,6 +14,7 @@ mod paint;
 mod queue;
 mod service;
 mod status;
+mod tls;
 mod token;
 mod units;
 
@@ -51,6 +52,9 @@ enum Command {
     /// Issue, list and revoke keys and tokens for this daemon's clients
     #[command(subcommand)]
     Token(token::TokenCommand),
+    /// Make a small private CA, and certificates for TLS between this daemon and its clients
+    #[command(subcommand)]
+    Tls(tls::TlsCommand),
     /// Show how the daemon is, and what needs a person; the exit code says it, too
     #[command(after_help = "Examples:\n  larder status --watch\n  larder status --json | jq .queue")]
     Status(status::StatusFlags),
@@ -132,6 +136,7 @@ pub fn run() -> ExitCode {
         Command::Config(Print::Example) => print(&config::example()),
         Command::Bazelrc(flags) => bazelrc::bazelrc(&flags, &environment),
         Command::Token(command) => token::token(command, &environment),
+        Command::Tls(command) => tls::tls(command, &environment),
         Command::Status(flags) => wait_for(status::status(flags, &environment)),
         Command::Service(command) => service::service(command, &environment),
         Command::Queue(flags) => wait_for(queue::queue(flags, &environment)),

@@ -21,7 +21,23 @@ const COLUMN: usize = 50;
 pub fn check(flags: &Flags, environment: &Environment) -> Result<String, Vec<Problem>> {
     let (said, config) = Config::read(flags, environment, Reading::First);
     let default = Folders::config(&super::of_system(flags, environment));
-    config.map(|config| show(&said, &config, default.as_deref()))
+    config.and_then(|config| {
+        let expired = expired(&said, &config);
+        if expired.is_empty() { Ok(show(&said, &config, default.as_deref())) } else { Err(expired) }
+    })
+}
+
+/// The certificates that have expired. The daemon starts with them, and says so: it may be the one way to reach it.
+fn expired(said: &Said, config: &Config) -> Vec<Problem> {
+    // The listeners of the tables are the last.
+    let tables = config.listen.iter().rev().zip(said.listeners.iter().rev());
+    let mut problems: Vec<Problem> = tables
+        .filter_map(|(wanted, section)| {
+            Some(section.problem("certificate", wanted.tls.as_ref()?.material.expired()?))
+        })
+        .collect();
+    problems.reverse();
+    problems
 }
 
 fn show(said: &Said, config: &Config, default: Option<&Path>) -> String {

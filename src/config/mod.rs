@@ -49,8 +49,9 @@ pub(crate) use value::parse_duration;
 
 use std::path::PathBuf;
 
+use crate::error::Error;
 use crate::logging;
-use crate::server::{Tokens, Wanted, check_path};
+use crate::server::{Endpoint, Tls, Tokens, Wanted, check_path};
 use file::Reading;
 use keys::TOP;
 use routes::Router;
@@ -70,6 +71,8 @@ pub struct Config {
     pub folders: Folders,
     /// Where clients connect.
     pub listen: Vec<Wanted>,
+    /// How many of these are of `listen`, and so the first.
+    listen_plain: usize,
     /// Whether they connect at the defaults, too: where `listen` doesn't say otherwise.
     pub listen_default: bool,
     /// The shared stores, and who goes to which.
@@ -127,14 +130,44 @@ impl Config {
     ) -> (Vec<PathBuf>, Result<Self, Vec<Problem>>) {
         let (said, config) = Self::read(flags, environment, Reading::Again);
         let own = layers::place(flags, &of_system(flags, environment));
-        (own.into_iter().chain(said.tokens()).collect(), config)
+        (own.into_iter().chain(said.tokens()).chain(said.of_tls()).collect(), config)
     }
 
     /// The files that this was read from, and the one that would be read if it were there: those whose changes change
     /// it.
     pub fn files(&self, flags: &Flags, environment: &Environment) -> Vec<PathBuf> {
         let own = layers::place(flags, &of_system(flags, environment));
-        own.into_iter().chain(self.said.tokens()).collect()
+        own.into_iter().chain(self.said.tokens()).chain(self.said.of_tls()).collect()
+    }
+
+    /// The listeners with TLS.
+    pub fn tls(&self) -> impl Iterator<Item = (&Endpoint, &Tls)> {
+        self.listen.iter().filter_map(|wanted| Some((&wanted.endpoint, wanted.tls.as_ref()?)))
+    }
+
+    /// The keys of what lies in files of TLS, and is other in `new` than here.
+    ///
+    /// # Errors
+    /// `Invalid` when a certificate is to be replaced by one that has expired.
+    pub fn replaced_certificates(&self, new: &Self) -> Result<Vec<String>, Error> {
+        let mut keys = Vec::new();
+        for (number, wanted) in new.listen.iter().enumerate() {
+            let old = self.tls().find(|(endpoint, _)| **endpoint == wanted.endpoint);
+            let (Some(tls), Some((_, old))) = (&wanted.tls, old) else { continue };
+            if old.material == tls.material {
+                continue;
+            }
+            if let Some(words) = tls.material.expired() {
+                return Err(Error::invalid(format!(
+                    "replace the certificate of {}: {words}",
+                    wanted.endpoint
+                )));
+            }
+            // Those of `listen` come before the tables.
+            let table = number + 1 - new.listen_plain;
+            keys.push(format!("listeners.{table}.certificate"));
+        }
+        Ok(keys)
     }
 
     /// The same, with what was said.
@@ -202,6 +235,7 @@ impl Config {
             }
         }
         let listen = listeners::listeners(said, &wishes, problems);
+        let listen_plain = listen.len() - said.listeners.len().min(listen.len());
         let routes = Router { environment, problems }.routes(said, &wishes.upstream);
         let folders = Folders::find(wishes.dir, environment)
             .map_err(|words| problems.push(top.problem("dir", words)))
@@ -214,6 +248,7 @@ impl Config {
             file: None,
             folders,
             listen,
+            listen_plain,
             listen_default: wishes.listen.is_empty(),
             routes,
             allow_hosts: wishes.allow_hosts,

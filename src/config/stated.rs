@@ -12,6 +12,9 @@ use super::section::{Said, Section};
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Stated(BTreeMap<String, Value>);
 
+/// The keys of a listener that name files.
+const TLS_FILES: [&str; 3] = ["certificate", "key", "client_ca"];
+
 // === impl Stated ===
 
 impl Stated {
@@ -34,6 +37,17 @@ impl Stated {
         self.changed(other).into_iter().filter(|key| keys::is_at_start(key)).collect()
     }
 
+    /// The files of TLS.
+    pub(super) fn of_tls(&self) -> impl Iterator<Item = PathBuf> {
+        let of_listener = |key: &&String| key.starts_with("listeners.");
+        let files = self
+            .0
+            .keys()
+            .filter(of_listener)
+            .filter(|key| TLS_FILES.contains(&key.rsplit('.').next().unwrap_or_default()));
+        files.filter_map(|key| self.0.get(key)?.as_str().map(PathBuf::from))
+    }
+
     /// The file of `access.tokens`.
     pub(super) fn tokens(&self) -> Option<PathBuf> {
         self.0.get("access.tokens").and_then(Value::as_str).map(PathBuf::from)
@@ -53,6 +67,13 @@ impl Said {
         add(&self.top);
         self.upstreams.iter().chain(&self.namespaces).chain(&self.listeners).for_each(add);
         Stated(all)
+    }
+
+    /// The files of TLS.
+    pub(super) fn of_tls(&self) -> impl Iterator<Item = PathBuf> {
+        self.listeners.iter().flat_map(|section| {
+            TLS_FILES.iter().filter_map(|key| section.find(key)?.value.as_str().map(PathBuf::from))
+        })
     }
 
     /// The file of `access.tokens`.

@@ -141,8 +141,12 @@ async fn serve(config: Config, read_from: (Flags, Environment), descriptors: u64
 
 /// Loopback of both families. Machines without IPv6 do without the second.
 pub fn default_endpoints() -> [Wanted; 2] {
-    let tcp =
-        |address: SocketAddr, optional| Wanted { endpoint: Endpoint::Tcp(address), optional, only: None };
+    let tcp = |address: SocketAddr, optional| Wanted {
+        endpoint: Endpoint::Tcp(address),
+        optional,
+        only: None,
+        tls: None,
+    };
     [tcp((Ipv4Addr::LOCALHOST, PORT).into(), false), tcp((Ipv6Addr::LOCALHOST, PORT).into(), true)]
 }
 
@@ -170,6 +174,7 @@ fn server_settings(config: &Config, descriptors: u64, ids: &[UpstreamId]) -> ser
         users: config.users.clone(),
         groups: config.groups.clone(),
         tokens: config.tokens.clone(),
+        tls: config.tls().map(|(endpoint, tls)| (endpoint.clone(), tls.clone())).collect(),
         routes: protocol::Routes::new(
             routed(protocol::Route { upstream: config.routes.default, ..Default::default() }),
             config.routes.namespaces.iter().map(|(namespace, route)| (namespace.clone(), routed(*route))),

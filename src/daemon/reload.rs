@@ -22,7 +22,7 @@ use crate::config::{Config, Environment, Flags, Problem};
 use crate::error::{Error, Kind, Result};
 use crate::key::UpstreamId;
 use crate::logging;
-use crate::server::{Control, Notices};
+use crate::server::{Control, Notices, Settings};
 use crate::upstream::Runtime;
 use bell::Bell;
 use watch::{POLL, Watch, Why};
@@ -144,6 +144,8 @@ impl Applier {
         if config.tokens != self.config.tokens && !changed.iter().any(|key| key == "access.tokens") {
             changed.push("access.tokens".into());
         }
+        let replaced = self.config.replaced_certificates(&config)?;
+        changed.extend(replaced.into_iter().filter(|key| !changed.contains(key)).collect::<Vec<_>>());
         if changed.is_empty() && self.problems.is_empty() && why == Why::Changed {
             return Ok(());
         }
@@ -154,7 +156,8 @@ impl Applier {
         logging::set_filter(&config.log_filter)?;
 
         let ids: Vec<UpstreamId> = remotes.iter().map(|remote| remote.id()).collect();
-        let server = super::server_settings(&config, parts.descriptors, &ids);
+        let notices = parts.notices.clone();
+        let server = Settings { notices, ..super::server_settings(&config, parts.descriptors, &ids) };
         let (cache, stores) = parts::bounds(&config);
         // What is new upstream is there before somebody is sent to it. What is gone is nowhere from then on.
         parts.cache.apply(cache, [&stores[0], &stores[1]], remotes);

@@ -145,6 +145,12 @@ impl Activity {
         self.stamp();
     }
 
+    /// TLS is agreed on: a request is yet to begin.
+    pub(super) fn shook_hands(&self) {
+        self.in_head.store(false, Ordering::Relaxed);
+        self.stamp();
+    }
+
     /// A request's head is here.
     pub(super) fn request_began(&self) {
         self.running.fetch_add(1, Ordering::Relaxed);

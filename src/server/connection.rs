@@ -1,6 +1,7 @@
-//! One connection, from its first byte to its end: HTTP/1.1 or h2c, told apart by how the client begins.
+//! One connection, from its first byte to its end: by TLS or not, HTTP/1.1 or HTTP/2, told apart by how the client begins.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -19,6 +20,7 @@ use super::dispatch::{self, Door};
 use super::frontends::Protocol;
 use super::identity::Caller;
 use super::listen::Gate;
+use super::tls::{self, Served, Verdict};
 use super::visit::Visit;
 use super::wire::{Socket, Version, Wire};
 use crate::stats::Place;
@@ -80,22 +82,36 @@ pub(super) async fn serve(
     admitted: Admitted,
     gate: Gate,
     only: Option<Protocol>,
+    tls: Option<Arc<Served>>,
     door: Arc<Door>,
     tasks: TaskTracker,
 ) {
     let activity = Arc::clone(&admitted.0);
     let unix = matches!(socket, Socket::Unix(_));
-    let local = match &socket {
-        Socket::Tcp(_, local, _) => Some(local.ip().to_canonical()),
-        Socket::Unix(_) => None,
+    let ends = socket.ends();
+    let local = ends.map(|(local, _)| local.ip().to_canonical());
+    // Who comes by the network has no uid here: each request is asked for its token, or the client for a certificate.
+    let caller = match gate {
+        Gate::Users | Gate::Admin => door.caller(&socket, gate).await,
+        Gate::Tokens | Gate::Certificates => Caller::Admitted,
     };
-    // Who comes by the network has no uid here: each request is asked for its token.
-    let caller = if gate == Gate::Tokens { Caller::Admitted } else { door.caller(&socket, gate).await };
-    if let Caller::Stranger(words) = &caller {
-        tracing::info!("refused a connection: {words}");
+    let (socket, secure) = match (socket, tls) {
+        (Socket::Tcp(stream, local, peer), Some(served)) => {
+            // Boxed, so that connections without it are as small as they were.
+            let shaken = Box::pin(tls::accept((stream, local, peer), &served, &activity)).await;
+            let Some((stream, secure)) = shaken else { return };
+            (Socket::Tls(stream, local, peer), Some(secure))
+        }
+        (socket, _) => (socket, None),
+    };
+    let visit = Arc::new(Visit { caller, unix, local, gate, only, secure });
+    if let Verdict::Refused(words) = visit.verdict() {
+        tracing::info!("refused a connection{}: {words}", from(ends));
+        if let Some(secure) = &visit.secure {
+            secure.is_first_refusal(); // it is told now
+        }
         activity.read(); // who isn't let in has no right to idle here: the clock of a head runs at once
     }
-    let visit = Arc::new(Visit { caller, unix, local, gate, only });
     let mut wire = Wire::new(socket, Arc::clone(&activity));
     let Some(version) = wire.version().await else { return };
     let multiplexed = version == Version::Http2;
@@ -104,6 +120,12 @@ pub(super) async fn serve(
     }
     let desk = Frontdesk { door, visit, activity: Arc::clone(&activity), multiplexed };
     let ended = match version {
+        Version::Tls => {
+            let words = "it speaks TLS, and this listener doesn't: say http:// or grpc://, or give the listener a \
+                         `certificate`";
+            tracing::info!("closed a connection{}: {words}", from(ends));
+            return;
+        }
         Version::Http1 => {
             let connection = http1::Builder::new()
                 .header_read_timeout(None)
@@ -125,6 +147,11 @@ pub(super) async fn serve(
         tracing::debug!("a connection ended: {error}");
     }
     drop(admitted);
+}
+
+/// Between whom a connection is, in words for the log.
+fn from(ends: Option<(SocketAddr, SocketAddr)>) -> String {
+    ends.map_or_else(String::new, |(local, peer)| format!(" from {peer} to {local}"))
 }
 
 // === impl Obedient ===

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::clocks::Registry;
 use super::dispatch::{Door, Policy};
 use super::guard::Guard;
+use super::tls::Served;
 use super::{Settings, identity};
 
 /// A handle; cheap to clone.
@@ -12,21 +13,26 @@ use super::{Settings, identity};
 pub struct Control {
     registry: Arc<Registry>,
     door: Arc<Door>,
+    tls: Arc<[Arc<Served>]>,
 }
 
 // === impl Control ===
 
 impl Control {
-    pub(super) fn new(registry: Arc<Registry>, door: Arc<Door>) -> Self {
-        Self { registry, door }
+    pub(super) fn new(registry: Arc<Registry>, door: Arc<Door>, tls: Arc<[Arc<Served>]>) -> Self {
+        Self { registry, door, tls }
     }
 
     /// From the next request on, the limits, hosts, tokens and routes of these settings hold; from the next connection
-    /// on, its users. The others are left as they were at start.
+    /// on, its users and certificates. The others are left as they were at start.
     pub fn apply(&self, settings: &Settings) {
         self.registry.bound(settings.limits);
         self.door.policy.replace(policy(settings));
         self.door.frontends.set_routes(settings.routes.clone());
+        for served in self.tls.iter() {
+            served.apply(&settings.tls);
+            served.remark(&settings.notices);
+        }
     }
 }
 

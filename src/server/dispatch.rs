@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::{self, Poll};
 
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
-use hyper::{Request, Response, StatusCode, Version};
+use hyper::{Method, Request, Response, StatusCode, Version};
 
 use super::access::{Ticket, Uploading};
 use super::admin::{self, Admin, Content, Page};
@@ -19,6 +19,7 @@ use super::guard::Guard;
 use super::identity::{Access, Caller};
 use super::listen::Gate;
 use super::path::with_segments;
+use super::tls::{Secure, Verdict};
 use super::tokens::Tokens;
 use super::visit::Visit;
 use super::wire::Socket;
@@ -71,14 +72,27 @@ pub(super) fn answer(
     request: Request<Uploading>,
 ) -> Answering {
     let is_grpc = reapi::is_grpc(request.method(), request.headers());
-    if let Caller::Stranger(words) = &visit.caller {
-        // Not even read from: the connection ends. Nx shows the words of a 401, and of nothing else.
-        let answer = match visit.only.or_else(|| Protocol::looks_meant(request.uri().path())) {
-            _ if is_grpc => reapi::refusal(StatusCode::FORBIDDEN, words.as_str()),
-            Some(Protocol::Nx) => not_admitted(format!("{words}\n")),
-            _ => http::text(StatusCode::FORBIDDEN, format!("{words}\n")),
-        };
-        return Answering::Now(Some(http::closing(answer, request.version())));
+    match visit.verdict() {
+        Verdict::Write => {}
+        Verdict::Read(words) if writes(is_grpc, &request) => {
+            if is_grpc {
+                return Answering::Now(Some(reapi::refusal(StatusCode::FORBIDDEN, words)));
+            }
+            return Answering::later(plain(StatusCode::FORBIDDEN, format!("{words}\n").into(), request));
+        }
+        Verdict::Read(_) => {}
+        Verdict::Refused(words) => {
+            if visit.secure.as_ref().is_some_and(Secure::is_first_refusal) {
+                tracing::info!("refused a request: {words}");
+            }
+            // Not even read from: the connection ends. Nx shows the words of a 401, and of nothing else.
+            let answer = match visit.only.or_else(|| Protocol::looks_meant(request.uri().path())) {
+                _ if is_grpc => reapi::refusal(StatusCode::FORBIDDEN, words),
+                Some(Protocol::Nx) => not_admitted(format!("{words}\n")),
+                _ => http::text(StatusCode::FORBIDDEN, format!("{words}\n")),
+            };
+            return Answering::Now(Some(http::closing(answer, request.version())));
+        }
     }
     let policy = door.policy.read();
     let host = match policy.guard.check(request.uri(), request.version(), request.headers(), visit) {
@@ -149,6 +163,19 @@ pub(super) fn answer(
             let frontends = Arc::clone(frontends);
             Answering::later(async move { frontends.refuse(meant_for, &error, request).await })
         }
+    }
+}
+
+/// Whether a request would change what is stored. Turborepo asks, and tells of its hits, by POST.
+fn writes(is_grpc: bool, request: &Request<Uploading>) -> bool {
+    let path = request.uri().path();
+    if is_grpc {
+        return reapi::Route::parse(path).writes();
+    }
+    match *request.method() {
+        Method::GET | Method::HEAD | Method::OPTIONS => false,
+        Method::POST => !path.ends_with("/v8/artifacts") && !path.ends_with("/v8/artifacts/events"),
+        _ => true,
     }
 }
 

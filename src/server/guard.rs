@@ -31,7 +31,7 @@ impl Guard {
 
     /// Whether a request may come in, and what its host stands for if that is one of S3's; else the words for the 403.
     /// By a unix socket, which no page reaches, clients name any host; by a listener off loopback also the address that
-    /// they came to.
+    /// they came to. By TLS also the names of the certificate: a page that points another name here gets no answer.
     pub(super) fn check<'a>(
         &self,
         uri: &'a Uri,
@@ -66,7 +66,8 @@ impl Guard {
         if visit.unix
             || s3.is_some()
             || is_loopback(host)
-            || (visit.gate == Gate::Tokens && visit.local.is_some() && address_of(host) == visit.local)
+            || (is_open(visit.gate) && visit.local.is_some() && address_of(host) == visit.local)
+            || visit.secure.as_ref().is_some_and(|secure| secure.names(host))
             || self.allow_hosts.iter().any(|allowed| allowed.eq_ignore_ascii_case(host))
         {
             return Ok(s3);
@@ -76,6 +77,11 @@ impl Guard {
             host.escape_debug()
         ))
     }
+}
+
+/// Whether the network may come by it.
+fn is_open(gate: Gate) -> bool {
+    matches!(gate, Gate::Tokens | Gate::Certificates)
 }
 
 /// What all but a few say.
@@ -114,7 +120,14 @@ mod tests {
             headers.insert(name, value.parse().expect("a value"));
         }
         let guard = Guard::new(vec!["cache.test".into()]);
-        let visit = Visit { caller: Caller::Admitted, unix, local: None, gate: Gate::Users, only: None };
+        let visit = Visit {
+            caller: Caller::Admitted,
+            unix,
+            local: None,
+            gate: Gate::Users,
+            only: None,
+            secure: None,
+        };
         guard.check(&Uri::from_static("/cas/x"), Version::HTTP_11, &headers, &visit).map(drop)
     }
 
@@ -122,7 +135,8 @@ mod tests {
     fn off_loopback_the_address_that_was_come_to_is_a_host() {
         let local = Some("192.168.0.1".parse().expect("an address"));
         let check = |gate, host: &str| {
-            let visit = Visit { caller: Caller::Admitted, unix: false, local, gate, only: None };
+            let visit =
+                Visit { caller: Caller::Admitted, unix: false, local, gate, only: None, secure: None };
             let headers = HeaderMap::from_iter([(HOST, host.parse().expect("a value"))]);
             Guard::new(Vec::new()).check(&Uri::from_static("/"), Version::HTTP_11, &headers, &visit).is_ok()
         };

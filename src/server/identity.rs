@@ -80,7 +80,7 @@ fn uid_of(socket: &Socket) -> Result<Option<u32>, String> {
         Socket::Unix(stream) => {
             stream.peer_cred().map(|peer| Some(peer.uid())).map_err(|error| error.to_string())
         }
-        Socket::Tcp(_, local, peer) => diag::owner(*peer, *local)
+        Socket::Tcp(_, local, peer) | Socket::Tls(_, local, peer) => diag::owner(*peer, *local)
             .or_else(|_unsupported| table::owner(*peer, *local))
             .map_err(|error| error.to_string())?
             .map(Some)
@@ -94,7 +94,7 @@ fn uid_of(socket: &Socket) -> Result<Option<u32>, String> {
         Socket::Unix(stream) => {
             stream.peer_cred().map(|peer| Some(peer.uid())).map_err(|error| error.to_string())
         }
-        Socket::Tcp(..) => Ok(None),
+        Socket::Tcp(..) | Socket::Tls(..) => Ok(None),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Listening sockets: TCP and unix, bound here or inherited ([`super::handed`]).
 //!
-//! Off loopback every request needs a token: else it would be a cache that the whole network may poison. Whether such
+//! Off loopback every request needs a token, or its client a certificate: else it would be a cache that the whole network may poison. Whether such
 //! an address may be listened on at all is the configuration's to decide, inherited or not. A stale unix socket file is
 //! replaced only when nobody answers on it.
 
@@ -10,11 +10,13 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use tokio::net::{TcpListener, TcpSocket, UnixListener};
 
 use super::frontends::Protocol;
+use super::tls::{Served, Tls};
 use super::wire::Socket;
 use super::{handed, identity};
 use crate::error::{Error, Kind, Result};
@@ -40,6 +42,8 @@ pub struct Wanted {
     pub optional: bool,
     /// One protocol alone, which has the root there.
     pub only: Option<Protocol>,
+    /// TLS, and nothing else.
+    pub tls: Option<Tls>,
 }
 
 /// A bound socket.
@@ -49,6 +53,7 @@ pub(super) struct Listener {
     /// The socket of the command line: it also answers what only the owner may ask.
     pub(super) admin: bool,
     pub(super) only: Option<Protocol>,
+    pub(super) tls: Option<Arc<Served>>,
     accept: Accept,
     lives: Lives,
 }
@@ -73,6 +78,8 @@ pub(super) enum Gate {
     Admin,
     /// Whoever has a token.
     Tokens,
+    /// Whoever has a client certificate.
+    Certificates,
 }
 
 #[derive(Debug)]
@@ -199,12 +206,12 @@ impl Bound {
         let defaults = defaults.iter().filter(|default| !is_activated && !is_taken(default));
         for wanted in wanted.iter().chain(defaults) {
             if let Some(adopted) = listeners.iter_mut().find(|one| one.endpoint == wanted.endpoint) {
-                adopted.only = wanted.only;
+                adopted.serve(wanted);
                 continue;
             }
             match Listener::bind(&wanted.endpoint) {
                 Ok(mut listener) => {
-                    listener.only = wanted.only;
+                    listener.serve(wanted);
                     listeners.push(listener);
                 }
                 Err(error) if wanted.optional => tracing::warn!("going on without it: {error}"),
@@ -238,7 +245,13 @@ impl Bound {
 impl Listener {
     /// One that outlives us.
     pub(super) fn adopted(endpoint: Endpoint, admin: bool, accept: Accept) -> Self {
-        Self { endpoint, admin, only: None, accept, lives: Lives::Elsewhere }
+        Self { endpoint, admin, only: None, tls: None, accept, lives: Lives::Elsewhere }
+    }
+
+    /// What is wanted of it besides its address.
+    fn serve(&mut self, wanted: &Wanted) {
+        self.only = wanted.only;
+        self.tls = wanted.tls.clone().map(|tls| Served::new(wanted.endpoint.clone(), tls));
     }
 
     fn bind(endpoint: &Endpoint) -> Result<Self> {
@@ -255,8 +268,10 @@ impl Listener {
 
     /// Who comes in by it.
     pub(super) fn gate(&self) -> Gate {
+        let asks_clients = self.tls.as_ref().is_some_and(|tls| tls.asks_clients());
         match (self.admin, self.endpoint.is_private()) {
             (true, _) => Gate::Admin,
+            (false, _) if asks_clients => Gate::Certificates,
             (false, true) => Gate::Users,
             (false, false) => Gate::Tokens,
         }
@@ -314,6 +329,7 @@ fn bind_tcp(address: SocketAddr) -> Result<Listener> {
         endpoint: Endpoint::Tcp(address),
         admin: false,
         only: None,
+        tls: None,
         accept: Accept::Tcp(listener),
         lives: Lives::Here,
     })
@@ -366,6 +382,7 @@ fn bind_unix(path: &Path) -> Result<Listener> {
         endpoint: Endpoint::Unix(path.to_path_buf()),
         admin: false,
         only: None,
+        tls: None,
         accept: Accept::Unix(listener),
         lives: Lives::HereWithFile,
     })
@@ -431,7 +448,7 @@ mod tests {
             let accept = Accept::Tcp(TcpListener::from_std(listener).expect("a socket"));
             (endpoint.clone(), Listener::adopted(endpoint, false, accept))
         };
-        let wanted = |endpoint| Wanted { endpoint, optional: false, only: None };
+        let wanted = |endpoint| Wanted { endpoint, optional: false, only: None, tls: None };
         let default = [wanted("127.0.0.1:0".parse().expect("an endpoint"))];
 
         let (_, listener) = handed();
@@ -461,7 +478,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_wanted_comes_on_top_of_the_defaults() {
         let folder = tempfile::tempdir().expect("a folder");
-        let wanted = |endpoint| Wanted { endpoint, optional: false, only: None };
+        let wanted = |endpoint| Wanted { endpoint, optional: false, only: None, tls: None };
         let own = [wanted(Endpoint::Unix(folder.path().join("own.sock")))];
         let default = [wanted("127.0.0.1:0".parse().expect("an endpoint"))];
         let bound = Bound::bind(&own, &default, &folder.path().join("larder.sock"), None).expect("binds");
@@ -490,7 +507,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("binds");
         let endpoint = Endpoint::Tcp(taken.local_addr().expect("bound"));
-        let wanted = |optional| [Wanted { endpoint: endpoint.clone(), optional, only: None }];
+        let wanted = |optional| [Wanted { endpoint: endpoint.clone(), optional, only: None, tls: None }];
         let admin = folder.path().join("larder.sock");
         let error = Bound::bind(&wanted(false), &[], &admin, None).expect_err("taken");
         assert!(error.to_string().contains("--listen"), "{error}");

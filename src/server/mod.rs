@@ -1,7 +1,7 @@
 //! Sockets, who is calling, which frontend answers.
 //!
 //! Guarantees: by loopback and unix sockets, a caller is the daemon's user, root or somebody named; by any other
-//! address, each request has a token; no web page gets past the guard; every connection has a clock, and their number a bound; a stop loses no answer
+//! address, each request has a token, or its client a certificate; no web page gets past the guard; every connection has a clock, and their number a bound; a stop loses no answer
 //! that can be given within its grace. What a request means is left to the protocols.
 
 mod access;
@@ -22,6 +22,7 @@ mod log;
 mod metrics;
 mod notices;
 mod path;
+mod tls;
 mod tokens;
 mod virtual_host;
 mod visit;
@@ -44,6 +45,7 @@ pub(crate) use listen::check_path;
 pub use listen::{Bound, Endpoint, Wanted};
 pub use log::LogSwitch;
 pub use notices::{Configuration, Notices, Warning};
+pub use tls::{Clients, Files as TlsFiles, Material, Tls, Wrong as TlsWrong, certificate_names};
 pub use tokens::Tokens;
 
 use admin::{Admin, ListenerStatus};
@@ -51,6 +53,7 @@ use clocks::{Order, Registry};
 use dispatch::Door;
 use frontends::Frontends;
 use listen::Listener;
+use tls::{Served, keep_looking};
 
 use crate::cache::Cache;
 use crate::key::Owner;
@@ -71,6 +74,8 @@ pub struct Settings {
     pub groups: Vec<u32>,
     /// What lets in off loopback.
     pub tokens: Tokens,
+    /// The TLS of listeners, each as the configuration calls it: what of it was replaced.
+    pub tls: Vec<(Endpoint, Tls)>,
     /// What was issued.
     pub keyring: Keyring,
     /// Where namespaces read from and write to.
@@ -108,6 +113,7 @@ impl Default for Settings {
             users: Vec::new(),
             groups: Vec::new(),
             tokens: Tokens::default(),
+            tls: Vec::new(),
             keyring: Keyring::none(),
             routes: Routes::default(),
             notices: Notices::default(),
@@ -140,17 +146,22 @@ impl Server {
             admin,
             frontends: Arc::new(Frontends::new(context, places, &settings.keyring)),
         });
+        let tls: Arc<[Arc<Served>]> =
+            bound.listeners.iter().filter_map(|listener| listener.tls.clone()).collect();
         let server = Self {
             registry: Arc::clone(&registry),
             tasks: TaskTracker::new(),
             acceptors: TaskTracker::new(),
             accepting: CancellationToken::new(),
             sweeping: CancellationToken::new(),
-            control: Control::new(Arc::clone(&registry), Arc::clone(&door)),
+            control: Control::new(Arc::clone(&registry), Arc::clone(&door), Arc::clone(&tls)),
             settings,
         };
         let stopping = server.sweeping.clone();
         server.tasks.spawn(async move { stopping.run_until_cancelled(ready).await });
+        let (stopping, notices) = (server.sweeping.clone(), server.settings.notices.clone());
+        let looking = keep_looking(tls.to_vec(), notices);
+        server.tasks.spawn(async move { stopping.run_until_cancelled(looking).await });
         for listener in bound.listeners {
             server.acceptors.spawn(accept(
                 listener,
@@ -216,8 +227,8 @@ async fn accept(
     // Not to be cancelled: whoever was accepted would be dropped with it.
     let admit = async |socket| {
         let admitted = registry.admit().await;
-        let (gate, door) = (listener.gate(), Arc::clone(&door));
-        tasks.spawn(connection::serve(socket, admitted, gate, listener.only, door, tasks.clone()));
+        let (gate, tls, door) = (listener.gate(), listener.tls.clone(), Arc::clone(&door));
+        tasks.spawn(connection::serve(socket, admitted, gate, listener.only, tls, door, tasks.clone()));
     };
     let mut quiet_until = Instant::now();
     while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {

@@ -1,4 +1,4 @@
-//! The socket under a connection: TCP or unix, with the bytes that were read to tell HTTP/1 from HTTP/2 put back.
+//! The socket under a connection: TCP, TLS or unix, with the bytes that were read to tell HTTP/1 from HTTP/2 put back.
 //!
 //! Stamps the connection's clocks, and re-arms `TCP_QUICKACK` while a request body is awaited: a client that writes
 //! head and body apart without `TCP_NODELAY` (cpp-httplib in ccache) waits for the acknowledgement of its head, which
@@ -15,12 +15,15 @@ use tokio::net::{TcpStream, UnixStream};
 
 use super::authority::Authority;
 use super::clocks::{Activity, Order};
+use super::tls;
 
 /// A connected socket.
 #[derive(Debug)]
 pub(super) enum Socket {
     /// TCP, and where it was accepted and from.
     Tcp(TcpStream, SocketAddr, SocketAddr),
+    /// TLS over TCP, after the handshake.
+    Tls(tls::Stream, SocketAddr, SocketAddr),
     /// A unix socket.
     Unix(UnixStream),
 }
@@ -41,6 +44,8 @@ pub(super) struct Wire {
 pub(super) enum Version {
     Http1,
     Http2,
+    /// Neither: a client that takes this port for one of TLS.
+    Tls,
 }
 
 /// How an HTTP/2 client begins. No HTTP/1 request can begin so: `PRI` is reserved.
@@ -48,6 +53,27 @@ const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// One read's worth of a first request: most heads are smaller.
 const FIRST_READ_BYTES: usize = 2048;
+
+// === impl Socket ===
+
+impl Socket {
+    /// The two ends of a TCP connection: ours, and the peer's.
+    pub(super) fn ends(&self) -> Option<(SocketAddr, SocketAddr)> {
+        match self {
+            Self::Tcp(_, local, peer) | Self::Tls(_, local, peer) => Some((*local, *peer)),
+            Self::Unix(_) => None,
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    fn tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Tcp(stream, ..) => Some(stream),
+            Self::Tls(stream, ..) => Some(stream.get_ref().0),
+            Self::Unix(_) => None,
+        }
+    }
+}
 
 // === impl Wire ===
 
@@ -82,6 +108,9 @@ impl Wire {
                 }
             }
             let told = self.ahead.len().min(PREFACE.len());
+            if self.ahead.first() == Some(&tls::HANDSHAKE_BYTE) {
+                return Poll::Ready(Some(Version::Tls));
+            }
             if self.ahead[..told] != PREFACE[..told] {
                 return Poll::Ready(Some(Version::Http1));
             }
@@ -95,6 +124,7 @@ impl Wire {
     fn poll_socket(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match &mut self.socket {
             Socket::Tcp(stream, ..) => Pin::new(stream).poll_read(cx, buffer),
+            Socket::Tls(stream, ..) => Pin::new(stream).poll_read(cx, buffer),
             Socket::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
         }
     }
@@ -123,7 +153,7 @@ impl Wire {
 
     fn quickack(&self) {
         #[cfg(target_os = "linux")]
-        if let Socket::Tcp(stream, ..) = &self.socket {
+        if let Some(stream) = self.socket.tcp() {
             // A socket that refuses it is slower, not wrong.
             let _ = rustix::net::sockopt::set_tcp_quickack(stream, true);
         }
@@ -156,6 +186,7 @@ impl AsyncWrite for Wire {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = match &mut self.socket {
             Socket::Tcp(stream, ..) => Pin::new(stream).poll_write(cx, bytes),
+            Socket::Tls(stream, ..) => Pin::new(stream).poll_write(cx, bytes),
             Socket::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
         };
         self.note_write(&written);
@@ -169,6 +200,7 @@ impl AsyncWrite for Wire {
     ) -> Poll<io::Result<usize>> {
         let written = match &mut self.socket {
             Socket::Tcp(stream, ..) => Pin::new(stream).poll_write_vectored(cx, pieces),
+            Socket::Tls(stream, ..) => Pin::new(stream).poll_write_vectored(cx, pieces),
             Socket::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),
         };
         self.note_write(&written);
@@ -179,13 +211,22 @@ impl AsyncWrite for Wire {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(())) // sockets keep nothing back
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Socket::Tls(stream, ..) = &mut self.socket else {
+            return Poll::Ready(Ok(())); // sockets keep nothing back
+        };
+        let flushed = Pin::new(stream).poll_flush(cx);
+        match &flushed {
+            Poll::Ready(_) => self.activity.wrote(),
+            Poll::Pending => self.activity.write_blocked(),
+        }
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.socket {
             Socket::Tcp(stream, ..) => Pin::new(stream).poll_shutdown(cx),
+            Socket::Tls(stream, ..) => Pin::new(stream).poll_shutdown(cx),
             Socket::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
@@ -214,7 +255,7 @@ mod tests {
             Socket::Tcp(stream, ..) => {
                 rustix::fd::AsFd::as_fd(stream).try_clone_to_owned().expect("a descriptor")
             }
-            Socket::Unix(_) => unreachable!("it is TCP"),
+            Socket::Tls(..) | Socket::Unix(_) => unreachable!("it is TCP"),
         };
         rustix::net::sockopt::set_tcp_quickack(socket(wire), false).expect("on Linux");
         let mut bytes = [0; 16];

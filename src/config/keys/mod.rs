@@ -8,7 +8,7 @@ mod top;
 
 use toml::Value;
 
-pub(super) use tables::{LISTENERS, NAMESPACES, UPSTREAMS};
+pub(super) use tables::{LISTENERS, ListenerWish, NAMESPACES, UPSTREAMS};
 pub(super) use top::{TOP, Wishes};
 
 /// A key: what is said of it, and what it sets.
@@ -110,7 +110,7 @@ pub(super) static TABLES: [TableDoc; 3] = [
         example: "[[listeners]]",
         shape: Shape::Listed,
         reason: "Listeners that need more than an address, beside those of `listen`. Off loopback every request \
-                 needs one of `access.tokens`, or what `larder token new` issued.",
+                 needs one of `access.tokens` or what `larder token new` issued, or its client a certificate.",
         keys: || LISTENERS.iter().map(|key| key.doc).collect(),
     },
 ];
@@ -201,6 +201,9 @@ mod tests {
             "durability",
             "log.format",
             "listeners.address",
+            "listeners.certificate",
+            "listeners.key",
+            "listeners.client_ca",
             "listeners.insecure",
             "listeners.only",
         ];

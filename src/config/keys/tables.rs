@@ -2,10 +2,11 @@
 
 use super::Unset::{Follows, Is, Needed};
 use super::{Key, Kind, Unset};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::listeners::ONLY;
-use crate::config::value::{duration, one_of, text, truth};
+use crate::config::value::{duration, one_of, text, texts, truth};
 use crate::digest::Function;
 use crate::key::Prefetch;
 use crate::server::Protocol;
@@ -33,6 +34,11 @@ pub(in crate::config) struct NamespaceWish {
 #[derive(Debug, Default)]
 pub(in crate::config) struct ListenerWish {
     pub(in crate::config) address: String,
+    pub(in crate::config) certificate: Option<PathBuf>,
+    pub(in crate::config) key: Option<PathBuf>,
+    pub(in crate::config) client_ca: Option<PathBuf>,
+    pub(in crate::config) clients: Option<Vec<String>>,
+    pub(in crate::config) readers: Vec<String>,
     pub(in crate::config) insecure: bool,
     pub(in crate::config) only: Option<Protocol>,
 }
@@ -162,11 +168,53 @@ pub(in crate::config) const LISTENERS: &[Key<ListenerWish>] = &[
         |to, value| text(value).map(|address| to.address = address),
     ),
     listener(
+        "certificate",
+        Kind::Text,
+        Follows("no TLS", "\"/etc/larder/tls/server.pem\""),
+        "TLS, 1.2 and 1.3: a PEM file with the certificate, and behind it those between it and its CA. `larder tls \
+         init` makes one. It is read again when it changes, without a restart; what is wrong then leaves the old one \
+         in force and is in `larder status`.",
+        |to, value| text(value).map(|path| to.certificate = Some(path.into())),
+    ),
+    listener(
+        "key",
+        Kind::Text,
+        Follows("no TLS", "\"/etc/larder/tls/server-key.pem\""),
+        "The PEM file of the certificate's key. Its mode must be 0600.",
+        |to, value| text(value).map(|path| to.key = Some(path.into())),
+    ),
+    listener(
+        "client_ca",
+        Kind::Text,
+        Follows(
+            "clients show no certificate; off loopback each request has a token",
+            "\"/etc/larder/tls/ca.pem\"",
+        ),
+        "A PEM file of CAs: who connects shows a certificate of one of them, and needs no token. Who has none, or one \
+         that has expired, or one of another CA, gets no connection. Read again when it changes.",
+        |to, value| text(value).map(|path| to.client_ca = Some(path.into())),
+    ),
+    Key::new(
+        "clients",
+        Kind::Texts,
+        Follows("every certificate of `client_ca`, unless `readers` is said", "[\"ci\", \"desk\"]"),
+        "Whose client certificates may read and write, by common name or subject alternative name; `*` is everybody \
+         of the CA. Who is named neither here nor in `readers` is refused, also on a connection that is open.",
+        |to, value| texts(value).map(|list| to.clients = Some(list)),
+    ),
+    Key::new(
+        "readers",
+        Kind::Texts,
+        Is("[]"),
+        "Whose client certificates may read and not write, in the same words: CI fills the cache, laptops use it.",
+        |to, value| texts(value).map(|list| to.readers = list),
+    ),
+    listener(
         "insecure",
         Kind::Truth,
         Is("false"),
-        "Off loopback, `true` says that tokens and bytes may cross the network unencrypted: for a network of containers \
-         on this machine. This version has no TLS.",
+        "Off loopback and without TLS, `true` says that tokens and bytes may cross the network unencrypted: for a \
+         network of containers on this machine.",
         |to, value| truth(value).map(|insecure| to.insecure = insecure),
     ),
     listener(

@@ -3,8 +3,8 @@
 use super::super::{Environment, Flags};
 use super::{load, load_with, said};
 
-const OFF_LOOPBACK: &str = "is not loopback: it needs a `[[listeners]]` table with `insecure = true`, and \
-                            tokens (`larder token new`); or listen on 127.0.0.1, [::1] or unix:/path";
+const OFF_LOOPBACK: &str = "is not loopback: it needs a `[[listeners]]` table with `certificate` and \
+                            `key` (`larder tls init`); or listen on 127.0.0.1, [::1] or unix:/path";
 
 /// A file, and all that is said of it.
 const CORPUS: &[(&str, &[&str])] = &[
@@ -248,10 +248,39 @@ const CORPUS: &[(&str, &[&str])] = &[
     ),
     (
         "[[listeners]]\naddress = \"0.0.0.0:1\"",
+        &["larder.toml:1:1: `listeners.1.insecure`: 0.0.0.0:1 is not loopback, and has no TLS: tokens \
+             and bytes could be read on the way; name a `certificate` and its `key` (`larder tls init` makes them), \
+             say `insecure = true` if that network is your own, or listen on loopback"],
+    ),
+    (
+        "[[listeners]]\naddress = \"0.0.0.0:1\"\ncertificate = \"/x/a.pem\"",
+        &["larder.toml:1:1: `listeners.1.key`: is missing beside `certificate`; name the file of its key"],
+    ),
+    (
+        "[[listeners]]\naddress = \"127.0.0.1:1\"\nreaders = [\"a\"]",
         &[
-            "larder.toml:1:1: `listeners.1.insecure`: 0.0.0.0:1 is not loopback, and this version has no TLS: tokens \
-             and bytes could be read on the way; say `insecure = true` if that network is your own, or listen on \
-             loopback",
+            "larder.toml:3:11: `listeners.1.readers`: names client certificates, which are asked for where `client_ca` \
+             names their CA; say it",
+        ],
+    ),
+    (
+        "[[listeners]]\naddress = \"unix:/x\"\ncertificate = \"/x/a.pem\"\nkey = \"/x/b.pem\"",
+        &[
+            "larder.toml:3:15: `listeners.1.certificate`: is not for a unix socket, whose file says who comes in; leave \
+             it out",
+        ],
+    ),
+    (
+        "[[listeners]]\naddress = \"0.0.0.0:1\"\ninsecure = true\ncertificate = \"/x/a.pem\"\nkey = \"/x/b.pem\"",
+        &[
+            "larder.toml:3:12: `listeners.1.insecure`: is for a listener without TLS, and this one has it; leave it out",
+        ],
+    ),
+    (
+        "[[listeners]]\naddress = \"0.0.0.0:1\"\ncertificate = \"/nowhere/a.pem\"\nkey = \"/nowhere/b.pem\"",
+        &[
+            "larder.toml:3:15: `listeners.1.certificate`: /nowhere/a.pem is not there; `larder tls init` makes one, or \
+             name the file that is meant",
         ],
     ),
 ];

@@ -112,6 +112,11 @@ const LARGE_MESSAGE_BYTES_MAX: usize = 16 << 20;
 // === impl Route ===
 
 impl Route {
+    /// Whether it changes what is stored.
+    pub fn writes(self) -> bool {
+        matches!(self, Self::UpdateActionResult | Self::BatchUpdateBlobs | Self::Write)
+    }
+
     /// The method of a path.
     pub fn parse(path: &str) -> Self {
         let Some((service, method)) = path.strip_prefix('/').and_then(|path| path.split_once('/')) else {

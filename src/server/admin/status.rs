@@ -22,8 +22,10 @@ pub(in crate::server) struct ListenerStatus {
     endpoint: String,
     /// One protocol alone.
     only: Option<&'static str>,
-    /// `users` of this machine, they by the `admin` socket, or whoever has one of the `tokens`.
+    /// `users` of this machine, they by the `admin` socket, whoever has one of the `tokens`, or one of the
+    /// `certificates`.
     gate: &'static str,
+    tls: bool,
     /// A service manager's, which outlives the process.
     adopted: bool,
 }
@@ -108,7 +110,9 @@ impl ListenerStatus {
                 Gate::Users => "users",
                 Gate::Admin => "admin",
                 Gate::Tokens => "tokens",
+                Gate::Certificates => "certificates",
             },
+            tls: listener.tls.is_some(),
             adopted: listener.is_adopted(),
         }
     }

@@ -77,8 +77,12 @@ impl House {
         let cache = Cache::new(cache::Settings::default(), parts);
         cache.ready().await.expect("replays");
         let socket = folder.path().join("larder.sock");
-        let wanted =
-            Wanted { endpoint: "127.0.0.1:0".parse().expect("an endpoint"), optional: false, only: None };
+        let wanted = Wanted {
+            endpoint: "127.0.0.1:0".parse().expect("an endpoint"),
+            optional: false,
+            only: None,
+            tls: None,
+        };
         let bound = Bound::bind(&[wanted], &[], &socket, None).expect("binds");
         let tcp = bound.endpoints().find_map(|endpoint| match endpoint {
             Endpoint::Tcp(address) => Some(*address),

@@ -21,6 +21,7 @@ pub(crate) mod proxy;
 pub(crate) mod routes;
 pub(crate) mod setup;
 pub(crate) mod systemd;
+pub(crate) mod tls;
 pub(crate) mod tools;
 pub(crate) mod weed;
 pub(crate) mod wire;

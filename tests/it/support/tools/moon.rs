@@ -13,6 +13,9 @@ pub(crate) struct Moon {
     checkout: Checkout,
     api: Api,
     zstd: bool,
+    /// Where its cache is, the workspace says.
+    told: bool,
+    variables: Vec<(String, String)>,
     said: RefCell<String>,
 }
 
@@ -23,6 +26,8 @@ pub(crate) enum Api {
     /// To the host and port of the daemon's URL, or to `unix:///path` where the base of a build is one.
     Grpc,
 }
+
+const WORKSPACE: &str = "projects: ['app']\ntelemetry: false\n";
 
 /// More than one batch may carry, and nothing that compresses: it goes as a stream.
 const BIG: &str = "head -c 5000000 /dev/urandom > \"$1/big.bin\"\n";
@@ -50,6 +55,28 @@ impl Moon {
         Self { api: Api::Http, ..self }
     }
 
+    /// From here on its cache is what these lines of its workspace say.
+    #[must_use]
+    pub(crate) fn told(self, remote: &str) -> Self {
+        self.checkout.write(".moon/workspace.yml", &format!("{WORKSPACE}{remote}"));
+        self.checkout.commit();
+        Self { told: true, ..self }
+    }
+
+    /// From here on with this file in its workspace, which git doesn't know.
+    #[must_use]
+    pub(crate) fn with_file(self, path: &str, from: &Path) -> Self {
+        self.checkout.write(path, &fs::read_to_string(from).expect("a file"));
+        self
+    }
+
+    /// From here on with this variable.
+    #[must_use]
+    pub(crate) fn with_variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.into(), value.into()));
+        self
+    }
+
     /// From here on with compression, which moon has over gRPC only.
     #[must_use]
     pub(crate) fn zstd(self) -> Self {
@@ -62,7 +89,7 @@ impl Tool for Moon {
 
     fn checkout(version: &str) -> Self {
         let checkout = Checkout::new();
-        checkout.write(".moon/workspace.yml", "projects: ['app']\ntelemetry: false\n");
+        checkout.write(".moon/workspace.yml", WORKSPACE);
         let task = |name: &str| {
             format!(
                 "  {name}: {{command: 'sh build.sh {name}', inputs: [src.txt, build.sh], outputs: [{name}], \
@@ -72,9 +99,16 @@ impl Tool for Moon {
         checkout.write("app/moon.yml", &format!("tasks:\n{}{}", task("one"), task("two")));
         checkout.write("app/src.txt", &format!("app {version}\n"));
         checkout.write("app/build.sh", BUILD);
-        checkout.write(".gitignore", ".moon/cache\none\ntwo\n");
+        checkout.write(".gitignore", ".moon/cache\n.larder\none\ntwo\n");
         checkout.commit();
-        Self { checkout, api: Api::Http, zstd: false, said: RefCell::default() }
+        Self {
+            checkout,
+            api: Api::Http,
+            zstd: false,
+            told: false,
+            variables: Vec::new(),
+            said: RefCell::default(),
+        }
     }
 
     fn build(&self, base: &str) -> Run {
@@ -84,14 +118,14 @@ impl Tool for Moon {
             Api::Http => (base.to_owned(), "http"),
             Api::Grpc => (base.replacen("http://", "grpc://", 1), "grpc"),
         };
-        let output = finish(
-            self.checkout
-                .command(tool("moon"))
-                .args(["run", "app:one", "app:two"])
-                .env("MOON_REMOTE_HOST", host)
-                .env("MOON_REMOTE_API", api)
-                .env("MOON_REMOTE_CACHE_COMPRESSION", if self.zstd { "zstd" } else { "none" }),
-        );
+        let mut command = self.checkout.command(tool("moon"));
+        command.args(["run", "app:one", "app:two"]);
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        if !self.told {
+            command.env("MOON_REMOTE_HOST", host).env("MOON_REMOTE_API", api);
+            command.env("MOON_REMOTE_CACHE_COMPRESSION", if self.zstd { "zstd" } else { "none" });
+        }
+        let output = finish(&mut command);
         self.said.replace(text_of(&output));
         let mut run = Run { remote: 0, ran: 0, local: 0 };
         let report = parse(&report);
