@@ -7,10 +7,12 @@
 mod bazelrc;
 mod client;
 mod completions;
+mod credentials;
 mod doctor;
 mod log;
 mod man;
 mod paint;
+mod prompt;
 mod queue;
 mod service;
 mod status;
@@ -51,6 +53,17 @@ enum Command {
     /// Issue, list and revoke keys and tokens for this daemon's clients
     #[command(subcommand)]
     Token(token::TokenCommand),
+    /// Store a credential for upstreams, from what is typed or from standard input
+    #[command(
+        after_help = "Examples:\n  larder login work\n  larder login work --kind aws-profile\n  larder login ci --kind token < token.txt"
+    )]
+    Login(credentials::LoginFlags),
+    /// Remove a stored credential
+    #[command(after_help = "Example:\n  larder logout work")]
+    Logout(credentials::LogoutFlags),
+    /// List the stored credentials and who uses them; never what they hold
+    #[command(after_help = "Example:\n  larder credentials --json")]
+    Credentials(credentials::CredentialsFlags),
     /// Show how the daemon is, and what needs a person; the exit code says it, too
     #[command(after_help = "Examples:\n  larder status --watch\n  larder status --json | jq .queue")]
     Status(status::StatusFlags),
@@ -132,6 +145,9 @@ pub fn run() -> ExitCode {
         Command::Config(Print::Example) => print(&config::example()),
         Command::Bazelrc(flags) => bazelrc::bazelrc(&flags, &environment),
         Command::Token(command) => token::token(command, &environment),
+        Command::Login(flags) => wait_for(credentials::login(flags, &environment)),
+        Command::Logout(flags) => wait_for(credentials::logout(flags, &environment)),
+        Command::Credentials(flags) => credentials::credentials(&flags, &environment),
         Command::Status(flags) => wait_for(status::status(flags, &environment)),
         Command::Service(command) => service::service(command, &environment),
         Command::Queue(flags) => wait_for(queue::queue(flags, &environment)),

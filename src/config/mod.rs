@@ -51,6 +51,7 @@ use std::path::PathBuf;
 
 use crate::logging;
 use crate::server::{Tokens, Wanted, check_path};
+use crate::upstream::Places;
 use file::Reading;
 use keys::TOP;
 use routes::Router;
@@ -68,6 +69,8 @@ pub struct Config {
     pub file: Option<PathBuf>,
     /// Where things lie.
     pub folders: Folders,
+    /// Where credentials are kept.
+    pub credentials: Places,
     /// Where clients connect.
     pub listen: Vec<Wanted>,
     /// Whether they connect at the defaults, too: where `listen` doesn't say otherwise.
@@ -212,6 +215,7 @@ impl Config {
         Some(Self {
             said: said.stated(),
             file: None,
+            credentials: folders.credentials(environment),
             folders,
             listen,
             listen_default: wishes.listen.is_empty(),

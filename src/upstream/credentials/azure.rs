@@ -55,6 +55,8 @@ impl super::Keys for Keys {
                 Credentials::Anonymous
                 | Credentials::Keys { .. }
                 | Credentials::File { .. }
+                | Credentials::Token(_)
+                | Credentials::Stored(_)
                 | Credentials::InstanceMetadata => {
                     Err("is a connection string without AccountKey and SharedAccessSignature".into())
                 }
