@@ -8,7 +8,7 @@ use futures_util::StreamExt as _;
 use object_store::client::{HttpClient, HttpConnector as _, HttpRequest, HttpRequestBody, ReqwestConnector};
 use object_store::{ClientOptions, HeaderValue};
 use parking_lot::Mutex;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
 use super::command::without_secrets;
@@ -21,6 +21,9 @@ const DEADLINE: Duration = Duration::from_secs(15);
 
 /// A longer answer is none.
 const BYTES_MAX: usize = 256 << 10;
+
+/// What a form and a query can't hold unescaped.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// Asks. Its client is made with the first question.
 #[derive(Default)]
@@ -42,7 +45,6 @@ pub(super) fn get(url: &str, headers: &[(&'static str, &str)]) -> Result<HttpReq
 
 /// A question whose body is a form.
 pub(super) fn form(url: &str, pairs: &[(&str, &str)]) -> Result<HttpRequest, String> {
-    let escape = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
     let pairs: Vec<String> =
         pairs.iter().map(|(name, value)| format!("{}={}", escape(name), escape(value))).collect();
     let headers = [("content-type", "application/x-www-form-urlencoded")];
@@ -53,6 +55,11 @@ pub(super) fn form(url: &str, pairs: &[(&str, &str)]) -> Result<HttpRequest, Str
 pub(super) fn json(url: &str, headers: &[(&'static str, &str)], body: &Value) -> Result<HttpRequest, String> {
     let headers = [&[("content-type", "application/json")], headers].concat();
     request("POST", url, &headers, body.to_string().into())
+}
+
+/// A value of a query.
+pub(super) fn escape(text: &str) -> String {
+    utf8_percent_encode(text, ESCAPED).to_string()
 }
 
 /// Any question.

@@ -4,7 +4,7 @@ use chrono::{Local, NaiveDateTime, TimeZone as _};
 use serde_json::Value;
 
 use super::amazon::read_token;
-use super::ask::{form, get};
+use super::ask::{escape, form, get};
 use super::command;
 use super::document::{Document, wipe};
 use super::provide::{Context, Issued, bearer};
@@ -40,9 +40,6 @@ pub(super) async fn cli(command: Option<&str>) -> Result<Issued, String> {
 pub(super) async fn managed(document: &Document, context: &Context) -> Result<Issued, String> {
     const WHO: &str = "the machine's identity endpoint";
     let variable = |name: &str| context.places.variables.get(name).map(String::as_str);
-    let escape = |text: &str| {
-        percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
-    };
     let client = document.get("client_id").map(|id| format!("&client_id={}", escape(id))).unwrap_or_default();
     let of_service = variable("IDENTITY_ENDPOINT").zip(variable("IDENTITY_HEADER"));
     let request = match (document.get("endpoint"), of_service) {

@@ -178,10 +178,7 @@ pub(super) fn without_secrets(line: &str) -> String {
             continue;
         }
         after_name = word.ends_with([':', '=']) && is_name(word) || is_scheme(word);
-        shown.push(match word.find(['=', ':']) {
-            Some(at) if is_name(&word[..at]) && at + 1 < word.len() => format!("{}…", &word[..=at]),
-            _ => cut_runs(word),
-        });
+        shown.push(word.split_inclusive(['?', '&', ';', ',']).map(cut).collect());
     }
     shown.join(" ").escape_debug().take(SHOWN_MAX).collect()
 }
@@ -196,6 +193,14 @@ fn is_name(word: &str) -> bool {
 
 fn is_scheme(word: &str) -> bool {
     ["bearer", "basic"].contains(&word.to_ascii_lowercase().trim_end_matches(':'))
+}
+
+/// A part of a word, or of a query, without its value.
+fn cut(part: &str) -> String {
+    match part.find(['=', ':']) {
+        Some(at) if is_name(&part[..at]) && at + 1 < part.len() => format!("{}…", &part[..=at]),
+        _ => cut_runs(part),
+    }
 }
 
 fn cut_runs(word: &str) -> String {
@@ -267,7 +272,7 @@ mod tests {
             ("password: hunter2 bad", "password: … bad"),
             ("Authorization: Bearer abc def", "Authorization: … … def"),
             ("bad bearer hunter2", "bad bearer …"),
-            ("https://x/y?sig=hunter2", "https:…"),
+            ("https://x/y?sv=1&sig=hunter2", "https://x/y?sv=1&sig=…"),
             ("got wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY12", "got wJalrXUtnFEMI/K7MDENG/…"),
         ] {
             assert_eq!(without_secrets(line), shown, "{line}");

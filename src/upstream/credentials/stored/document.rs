@@ -351,7 +351,7 @@ mod tests {
             (r#"{"kind":"token","token":"s3cret","expires":"s3cret"}"#, "2030-01-31"),
             (r#"{"kind":"azure-key","key":"s3cret!"}"#, "account key"),
             (r#"{"kind":"google","json":"s3cret"}"#, "not JSON"),
-            (r#"{"kind":"helper","command":"x 's3cret"}"#, "quote"),
+            (r#"{"kind":"helper","uri":"x","command":"x 's3cret"}"#, "quote"),
         ] {
             let words = Document::parse(text).expect_err(text);
             assert!(words.contains(word) && !words.contains("s3cret"), "{text}: {words}");

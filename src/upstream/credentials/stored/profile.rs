@@ -15,7 +15,7 @@ use sha1::{Digest as _, Sha1};
 
 use super::super::{AwsKeys, FILE_BYTES_MAX, KeyFile, Keys, Secret};
 use super::amazon::{self, Role};
-use super::ask::get;
+use super::ask::{escape, get};
 use super::document::{Document, parse_time};
 use super::provide::{Context, Issued, Material, local_time};
 use crate::digest::hex;
@@ -218,9 +218,6 @@ impl Files<'_> {
         if let Some(until) = until.filter(|until| *until <= std::time::SystemTime::now()) {
             return Err(format!("SSO session of profile {name} expired at {}: {remedy}", local_time(until)));
         }
-        let escape = |text: &str| {
-            percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
-        };
         let base = match self.document.get("sso_endpoint") {
             Some(base) => base.trim_end_matches('/').to_owned(),
             None => format!("https://portal.sso.{region}.amazonaws.com"),

@@ -147,7 +147,7 @@ pub(super) async fn provide(name: &str, document: &Document, context: &Context) 
 /// A command in the credential-helper protocol.
 async fn helper(command: &str, uri: &str) -> Result<Issued, String> {
     const WHO: &str = "the answer of the credential helper";
-    let asked = serde_json::json!({ "uri": uri }).to_string();
+    let asked = format!("{}\n", serde_json::json!({ "uri": uri }));
     let mut printed = command::run(&format!("{command} get"), asked.as_bytes()).await?;
     let said: Result<Value, _> = serde_json::from_slice(&printed);
     super::document::wipe(&mut printed);
