@@ -33,8 +33,9 @@ pub(super) fn line(question: &str) -> Result<Secret, Unanswered> {
 
 /// Asks for one line, without an echo.
 pub(super) fn secret(question: &str) -> Result<Secret, Unanswered> {
-    say(question)?;
+    // Before the question: who types ahead would see the echo.
     let silent = Silent::begin()?;
+    say(question)?;
     let answer = read_line();
     drop(silent);
     say("\n")?;
@@ -46,8 +47,9 @@ pub(super) fn secret(question: &str) -> Result<Secret, Unanswered> {
 
 /// Asks for all up to Ctrl-D, without an echo.
 pub(super) fn secret_lines(question: &str) -> Result<Secret, Unanswered> {
-    say(question)?;
+    // Before the question: who types ahead would see the echo.
     let silent = Silent::begin()?;
+    say(question)?;
     let mut all = String::new();
     loop {
         match read_line()? {

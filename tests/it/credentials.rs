@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::support::azurite::{self, Azurite};
 use crate::support::daemon::Daemon;
+use crate::support::gcs::{self, Gcs, Role};
 use crate::support::proxy::FaultProxy;
 use crate::support::setup::Setup;
 use crate::support::weed::{self, Keys, Weed};
@@ -198,6 +200,72 @@ fn the_list_says_what_is_where_and_for_whom() {
     // One that is over says so before any request is signed with it.
     assert_eq!(daemon.put("/blob/one/x", "kept").status(), 200);
     until("it is denied in words", PATIENCE, || daemon.stats().to_string().contains("expired at 2020-01-01"));
+}
+
+/// A document of this kind, from the text alone, lets the upstream be written.
+fn is_taken(url: &str, kind: &str, text: &str) {
+    let setup = Setup::new().upstream(format!("{url}&credential=work"));
+    let output = tell(&setup, &["login", "work", "--store", "file", "--kind", kind], text);
+    assert!(output.status.success(), "{kind}: {output:?}");
+    let daemon = setup.start();
+    assert_eq!(daemon.put(format!("/blob/ns/{kind}"), "kept").status(), 200);
+    daemon.flush();
+}
+
+#[test]
+fn azure_takes_a_key_a_connection_string_or_a_signature() {
+    let azurite = Azurite::start(&["one"]);
+    let url = azurite::url(azurite.addr(), "team");
+    is_taken(&url, "azure-key", &azurite::key("one"));
+    let string = azurite::connection_string(azurite.addr(), "one");
+    is_taken(&url, "azure-connection-string", &string);
+    is_taken(&url, "azure-sas", &azurite::sas("one", "rcw", "2099-01-01T00:00:00Z"));
+}
+
+#[test]
+fn google_takes_a_service_account() {
+    let gcs = Gcs::start(&[("ci@team", Role::Writer)]);
+    is_taken(&gcs::url(gcs.addr(), "team"), "google", &gcs::key_file("ci@team"));
+}
+
+#[test]
+fn a_terminal_is_asked_without_an_echo() {
+    let setup = Setup::new();
+    let dir = setup.dir();
+    let command = format!(
+        "stty -a | grep -q ' echo ' && {} login work --store file --dir {} && stty -a | grep -q ' echo '",
+        env!("CARGO_BIN_EXE_larder"),
+        dir.display()
+    );
+    let mut child = std::process::Command::new("script")
+        .args(["--quiet", "--return", "--command", &command, "/dev/null"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("script starts");
+    let (mut stdin, mut stdout) = (child.stdin.take().expect("piped"), child.stdout.take().expect("piped"));
+    let mut shown = String::new();
+    for (question, answer) in [
+        ("kind: ", "s3"),
+        ("access_key_id: ", "AKtyped"),
+        ("secret_access_key: ", "s3cret"),
+        ("session_token (may be left empty): ", ""),
+        ("expires (may be left empty): ", ""),
+    ] {
+        while !shown.ends_with(question) {
+            let mut byte = [0];
+            std::io::Read::read_exact(&mut stdout, &mut byte)
+                .unwrap_or_else(|error| panic!("{error}: {shown}"));
+            shown.push(char::from(byte[0]));
+        }
+        std::io::Write::write_all(&mut stdin, format!("{answer}\n").as_bytes()).expect("it is read");
+    }
+    let mut rest = Vec::new();
+    std::io::Read::read_to_end(&mut stdout, &mut rest).expect("it ends");
+    shown.push_str(&String::from_utf8_lossy(&rest));
+    assert!(child.wait().expect("it ends").success(), "{shown}");
+    assert!(shown.contains("AKtyped") && !shown.contains("s3cret"), "{shown}");
+    assert!(fs::read_to_string(file(&setup)).expect("it is stored").contains("s3cret"));
 }
 
 #[test]

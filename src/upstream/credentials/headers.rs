@@ -202,6 +202,37 @@ mod tests {
         assert_eq!(parsed("Authorization:Bearer s3cret\r\nX-Api-Key:  s3cret two "), Ok(vec![bearer, other]));
     }
 
+    #[tokio::test]
+    async fn stored_ones_are_sent_as_they_are_now() {
+        use crate::upstream::credentials::stored::{Document, Kept, Places, Stored};
+        use crate::upstream::runtime::Runtime;
+        let state = tempfile::tempdir().expect("a temporary folder");
+        let places = Places::new(state.path());
+        let runtime = Runtime::with(places.clone()).expect("threads");
+        let credentials = runtime.keep(&Credentials::Stored(Stored::new("work")));
+        let sender = Sender::new(&credentials).expect("a sender");
+        let error = sender.headers().await.expect_err("not stored");
+        assert!(error.message().contains("larder login work"), "{error}");
+        let documents = [
+            (r#"{"kind":"token","token":"s3cret"}"#, "Bearer s3cret"),
+            (r#"{"kind":"headers","headers":"x-a: b\nauthorization: s3cret"}"#, "s3cret"),
+        ];
+        for (text, wanted) in documents {
+            let document = Document::parse(text).expect("a document");
+            places.store("work", &document, Some(Kept::File)).await.expect("it is stored");
+            let is_sent = |headers: &Headers| {
+                headers.iter().any(|(name, value)| name == "authorization" && value == wanted)
+            };
+            let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+            while !sender.headers().await.is_ok_and(|headers| is_sent(&headers)) {
+                assert!(std::time::Instant::now() < deadline, "{wanted} is never sent");
+                tokio::task::yield_now().await;
+            }
+            assert!(sender.has_changed() && sender.path().is_none());
+        }
+        runtime.stop(std::time::Duration::from_secs(1)).await;
+    }
+
     #[test]
     fn what_is_wrong_is_said_and_never_quoted() {
         for (text, word) in [

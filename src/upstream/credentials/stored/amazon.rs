@@ -146,7 +146,7 @@ pub(super) async fn instance(endpoint: Option<&str>, context: &Context) -> Resul
     let headers = [("x-aws-ec2-metadata-token", token.expose())];
     let roles = format!("{base}/latest/meta-data/iam/security-credentials/");
     let listed = context.asker.send(get(&roles, &headers)?).await?;
-    let listed = (listed.status == 200).then(|| listed.text()).unwrap_or_default();
+    let listed = if listed.status == 200 { listed.text() } else { String::new() };
     let Some(role) = listed.lines().map(str::trim).find(|line| !line.is_empty()) else {
         return Err("the instance has no role: give it an instance profile".into());
     };

@@ -292,7 +292,7 @@ async fn commands_print_keys_and_headers() {
         ("helper", "echo s3cret", "not JSON"),
         ("helper", "echo '{}'", "no `headers`"),
         ("helper", r#"echo '{"headers":{}}'"#, "no header"),
-        ("helper", r#"echo '{"headers":{"a":["s3cret\nx: y"]}}'"#, "no line of text"),
+        ("helper", r#"printf %s '{"headers":{"a":["s3cret\nx: y"]}}'"#, "no line of text"),
         ("helper", r#"echo '{"headers":{"Host":["s3cret"]}}'"#, "belongs to the request"),
         ("helper", r#"echo '{"headers":{"a":["b"]},"expires":"s3cret"}'"#, "no time"),
         ("helper", r#"echo '{"headers":{"a":["b"]},"expires":"2020-01-01T00:00:00Z"}'"#, "expired at"),

@@ -98,9 +98,7 @@ impl Kept {
         let script = Script { begun: Instant::now(), told: Mutex::new(told), answers: Semaphore::new(1000) };
         let script = Arc::new(script);
         let (surroundings, watched) = watch::channel(0);
-        let spawn = |task: BoxFuture<'static, ()>| {
-            AbortOnDropHandle::new(tokio::spawn(async move { Some(task.await) }))
-        };
+        let spawn = |task: BoxFuture<'static, ()>| AbortOnDropHandle::new(tokio::spawn(task.map(Some)));
         let source: Arc<dyn Source> = script.clone();
         let keeper = Keeper::new("work", source, watched, spawn);
         Self { keeper, script, surroundings }
