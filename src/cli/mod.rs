@@ -7,10 +7,12 @@
 mod bazelrc;
 mod client;
 mod completions;
+mod credentials;
 mod doctor;
 mod log;
 mod man;
 mod paint;
+mod prompt;
 mod queue;
 mod service;
 mod status;
@@ -55,6 +57,17 @@ enum Command {
     /// Make a small private CA, and certificates for TLS between this daemon and its clients
     #[command(subcommand)]
     Tls(tls::TlsCommand),
+    /// Store a credential for upstreams, from what is typed or from standard input
+    #[command(
+        after_help = "Examples:\n  larder login work\n  larder login work --kind aws-profile\n  larder login ci --kind token < token.txt"
+    )]
+    Login(credentials::LoginFlags),
+    /// Remove a stored credential
+    #[command(after_help = "Example:\n  larder logout work")]
+    Logout(credentials::LogoutFlags),
+    /// List the stored credentials and who uses them; never what they hold
+    #[command(after_help = "Example:\n  larder credentials --json")]
+    Credentials(credentials::CredentialsFlags),
     /// Show how the daemon is, and what needs a person; the exit code says it, too
     #[command(after_help = "Examples:\n  larder status --watch\n  larder status --json | jq .queue")]
     Status(status::StatusFlags),
@@ -137,6 +150,9 @@ pub fn run() -> ExitCode {
         Command::Bazelrc(flags) => bazelrc::bazelrc(&flags, &environment),
         Command::Token(command) => token::token(command, &environment),
         Command::Tls(command) => tls::tls(command, &environment),
+        Command::Login(flags) => wait_for(credentials::login(flags, &environment)),
+        Command::Logout(flags) => wait_for(credentials::logout(flags, &environment)),
+        Command::Credentials(flags) => credentials::credentials(&flags, &environment),
         Command::Status(flags) => wait_for(status::status(flags, &environment)),
         Command::Service(command) => service::service(command, &environment),
         Command::Queue(flags) => wait_for(queue::queue(flags, &environment)),

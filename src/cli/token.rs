@@ -37,7 +37,7 @@ pub(super) enum TokenCommand {
 
 /// Whose daemon is meant.
 #[derive(Debug, Args)]
-struct Whose {
+pub(super) struct Whose {
     /// The daemon's folder, as it was given to `larder serve`
     #[arg(long, value_name = "DIR", env = "LARDER_DIR")]
     dir: Option<PathBuf>,
@@ -322,7 +322,8 @@ fn now() -> u64 {
 // === impl Whose ===
 
 impl Whose {
-    fn state(self, environment: &Environment) -> Result<PathBuf, String> {
+    /// The daemon's state folder.
+    pub(super) fn state(self, environment: &Environment) -> Result<PathBuf, String> {
         Folders::state(self.dir, &of_system(self.system, environment))
             .map_err(|words| format!("find the state folder: it {words}"))
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// What the service manager says to the process that it started.
 ///
-/// The daemon starts no children, so that none inherits it.
+/// The daemon starts no children but commands that print credentials, which don't inherit it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Manager {
     /// `NOTIFY_SOCKET`: where it wants to be told; a path, or a name behind `@`.
@@ -29,6 +29,8 @@ pub struct Given {
     pub runtime: Option<PathBuf>,
     /// `CONFIGURATION_DIRECTORY`.
     pub configuration: Option<PathBuf>,
+    /// `CREDENTIALS_DIRECTORY`.
+    pub credentials: Option<PathBuf>,
 }
 
 /// What the environment says.
@@ -86,10 +88,29 @@ pub struct Environment {
     pub google_credentials: Option<PathBuf>,
     /// `LARDER_UPSTREAM_TOKEN`: of upstreams that are no bucket.
     pub upstream_token: Option<String>,
+    /// What the kinds of stored credentials read that are the clouds' own: roles of containers, workload identity. Some
+    /// are secrets.
+    pub issuers: BTreeMap<String, String>,
     /// What the build tools of this shell would read: those that are set of what `larder doctor` looks at, and the one that
     /// `MOON_REMOTE_AUTH_TOKEN` names. Some are secrets.
     pub tools: BTreeMap<String, String>,
 }
+
+/// Variables by which a cloud tells its machines who issues their credentials.
+const ISSUERS: [&str; 12] = [
+    "AWS_SHARED_CREDENTIALS_FILE",
+    "AWS_CONFIG_FILE",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+    "AZURE_TENANT_ID",
+    "AZURE_CLIENT_ID",
+    "AZURE_FEDERATED_TOKEN_FILE",
+    "AZURE_AUTHORITY_HOST",
+    "IDENTITY_ENDPOINT",
+    "IDENTITY_HEADER",
+];
 
 /// Variables of build tools that `larder doctor` looks at; nothing else here does.
 const TOOLS: [&str; 36] = [
@@ -173,6 +194,7 @@ impl Environment {
             azure_connection: var("AZURE_STORAGE_CONNECTION_STRING"),
             google_credentials: var("GOOGLE_APPLICATION_CREDENTIALS").map(PathBuf::from),
             upstream_token: var("LARDER_UPSTREAM_TOKEN"),
+            issuers: ISSUERS.iter().filter_map(|name| Some(((*name).to_owned(), var(name)?))).collect(),
             tools,
         }
     }
@@ -200,6 +222,7 @@ impl Given {
             state: first("STATE_DIRECTORY"),
             runtime: first("RUNTIME_DIRECTORY"),
             configuration: first("CONFIGURATION_DIRECTORY"),
+            credentials: var("CREDENTIALS_DIRECTORY").map(PathBuf::from),
         }
     }
 }

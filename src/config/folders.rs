@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::Environment;
+use crate::upstream::Places;
 
 /// Where the machine's daemon has its folders, unless its service manager says otherwise.
 const SYSTEM_CACHE: &str = "/var/cache/larder";
@@ -56,6 +57,16 @@ impl Folders {
             None => state.join(SOCKET_NAME),
         };
         Ok(Self { cache, state, socket })
+    }
+
+    /// Where credentials are kept.
+    pub fn credentials(&self, environment: &Environment) -> Places {
+        Places {
+            given: environment.given.credentials.clone(),
+            home: environment.home.clone(),
+            variables: environment.issuers.clone(),
+            ..Places::new(&self.state)
+        }
     }
 
     /// The file that is read where none is named. It need not be there.

@@ -52,6 +52,7 @@ use std::path::PathBuf;
 use crate::error::Error;
 use crate::logging;
 use crate::server::{Endpoint, Tls, Tokens, Wanted, check_path};
+use crate::upstream::Places;
 use file::Reading;
 use keys::TOP;
 use routes::Router;
@@ -69,6 +70,8 @@ pub struct Config {
     pub file: Option<PathBuf>,
     /// Where things lie.
     pub folders: Folders,
+    /// Where credentials are kept.
+    pub credentials: Places,
     /// Where clients connect.
     pub listen: Vec<Wanted>,
     /// How many of these are of `listen`, and so the first.
@@ -246,6 +249,7 @@ impl Config {
         Some(Self {
             said: said.stated(),
             file: None,
+            credentials: folders.credentials(environment),
             folders,
             listen,
             listen_plain,

@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! none | file:///path | s3://bucket/prefix?endpoint=…&region=…&path_style=…   what the upstream layer reads
+//!                                          &credential=NAME                   keys that are stored under a name
 //!                                          &credentials=FILE&profile=NAME     keys from a file that others can't read
 //!                                          &instance_metadata=true            keys from the machine's metadata service
 //!                                          &read_only=true                    never written to
 //! azure://container/prefix?account=…&endpoint=…   with credentials, instance_metadata and read_only as well
 //! gs://bucket/prefix?endpoint=…                   likewise
-//! http(s)://host/prefix?dialect=…                 with credentials, a token or headers, and read_only
+//! http(s)://host/prefix?dialect=…                 with credentials (a token or headers), credential and read_only
 //! ```
 //!
 //! What Azure's and Google's own variables say is put together in [`super::clouds`].
@@ -18,7 +19,7 @@ use std::path::PathBuf;
 use percent_encoding::percent_decode_str;
 
 use super::Environment;
-use crate::upstream::Credentials;
+use crate::upstream::{Credentials, Stored, check_name};
 
 /// A configured upstream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,7 +59,7 @@ impl Upstream {
         };
         let is_cloud = is_s3 || is_azure || is_google;
         let (mut passed_on, mut file, mut profile) = (Vec::new(), None, None);
-        let (mut metadata, mut read_only) = (false, false);
+        let (mut metadata, mut read_only, mut stored) = (false, false, None);
         let mut names = HashSet::new();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, raw) = pair.split_once('=').unwrap_or((pair, "true"));
@@ -77,6 +78,13 @@ impl Upstream {
                     return Err("names no profile; write it as profile=ci".into());
                 }
                 "profile" if is_s3 => profile = Some(value.into_owned()),
+                "credential" if scheme != "file" && matches!(&*value, "" | "true") => {
+                    return Err("names no credential; write it as credential=work".into());
+                }
+                "credential" if scheme != "file" => {
+                    check_name(&value).map_err(|words| format!("option `credential` {words}"))?;
+                    stored = Some(Credentials::Stored(Stored::new(&value)));
+                }
                 "instance_metadata" if is_cloud => metadata = truth(name, &value)?,
                 "read_only" => read_only = truth(name, &value)?,
                 _ => passed_on.push(pair.to_owned()),
@@ -84,6 +92,13 @@ impl Upstream {
         }
         if file.is_some() && metadata {
             return Err("names both a credentials file and instance_metadata; leave one out".into());
+        }
+        if stored.is_some() && (file.is_some() || metadata) {
+            return Err("names a stored credential and another source of keys; leave one out".into());
+        }
+        if stored.is_some() {
+            // Where it is may still be said by the environment; with which keys may not.
+            file = Some(PathBuf::new());
         }
         let credentials = if is_s3 {
             environment.keys(file, profile, metadata)
@@ -96,6 +111,7 @@ impl Upstream {
         } else {
             Credentials::Anonymous
         };
+        let credentials = stored.unwrap_or(credentials);
         if is_s3 {
             environment.complete(&mut passed_on);
         }
@@ -229,6 +245,36 @@ mod tests {
         assert_eq!(parse("s3://bucket", &environment).credentials, Credentials::Anonymous);
         let words = Upstream::parse("https://h?credentials=", &environment).expect_err("no file");
         assert!(words.contains("credentials=/path"), "{words}");
+    }
+
+    #[test]
+    fn a_stored_credential_is_named_and_comes_before_all_others() {
+        let environment = Environment {
+            access_key_id: Some("id".into()),
+            secret_access_key: Some("hush".into()),
+            azure_account: Some("acme".into()),
+            azure_key: Some("hush".into()),
+            ..Environment::default()
+        };
+        for url in
+            ["s3://bucket?credential=work", "azure://team?credential=work", "gs://team?credential=work"]
+        {
+            assert_eq!(
+                parse(url, &environment).credentials,
+                Credentials::Stored(Stored::new("work")),
+                "{url}"
+            );
+        }
+        assert_eq!(parse("azure://team?credential=work", &environment).url, "azure://team?account=acme");
+        for (bad, word) in [
+            ("s3://b?credential=a/b", "no name for a credential"),
+            ("s3://b?credential", "credential=work"),
+            ("s3://b?credential=a&credentials=/k", "leave one out"),
+            ("s3://b?credential=a&instance_metadata=true", "leave one out"),
+        ] {
+            let words = Upstream::parse(bad, &environment);
+            assert!(words.is_err_and(|words| words.contains(word)), "{bad}");
+        }
     }
 
     #[test]

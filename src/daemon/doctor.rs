@@ -17,7 +17,7 @@ const GRACE: Duration = Duration::from_millis(100);
 /// # Errors
 /// When an upstream can't be as it is configured.
 pub(crate) async fn canaries(config: &Config) -> Result<Vec<Canary>> {
-    let runtime = Runtime::new()?;
+    let runtime = Runtime::with(config.credentials.clone())?;
     let remotes = parts::remotes(config, None, &runtime)?;
     let canaries = cache::canaries(remotes).await;
     runtime.stop(GRACE).await;

@@ -18,7 +18,7 @@ use crate::upstream::{Location, Remote, RemoteSettings, Runtime};
 pub(super) fn open(config: &Config) -> Result<(Cache, Runtime)> {
     let (settings, [of_cache, of_outbox]) = bounds(config);
     let generations = Generations::default();
-    let runtime = Runtime::new()?;
+    let runtime = Runtime::with(config.credentials.clone())?;
     let remotes = remotes(config, None, &runtime)?;
     let parts = Parts {
         cache: Store::open(&config.folders.cache, Role::Cache, of_cache, generations.clone())?,

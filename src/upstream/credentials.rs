@@ -9,6 +9,8 @@ mod aws;
 mod azure;
 mod google;
 mod headers;
+mod secret;
+pub(super) mod stored;
 
 use std::fmt;
 use std::fs::{File, Metadata};
@@ -25,6 +27,8 @@ pub use self::azure::ConnectionString;
 pub(super) use self::azure::Keys as AzureKeys;
 pub(super) use self::google::Keys as GoogleKeys;
 pub(super) use self::headers::Sender;
+pub use self::secret::Secret;
+pub use self::stored::Stored;
 use crate::error::{Error, Kind, Result};
 
 /// The file is looked at again after this.
@@ -63,6 +67,8 @@ pub enum Credentials {
     },
     /// The machine's instance metadata service.
     InstanceMetadata,
+    /// Stored under a name: by `larder login`, or by systemd.
+    Stored(Stored),
 }
 
 /// What a credentials file holds.
@@ -108,6 +114,7 @@ impl fmt::Debug for Credentials {
             Self::Token(_) => f.write_str("Token(redacted)"),
             Self::File { path, profile } => write!(f, "File({}, {profile:?})", path.display()),
             Self::InstanceMetadata => f.write_str("InstanceMetadata"),
+            Self::Stored(stored) => write!(f, "{stored:?}"),
         }
     }
 }

@@ -48,7 +48,10 @@ mod uploads;
 
 pub use breaker::{State, Word};
 pub use canary::{Canary, Outcome, Step};
-pub use credentials::{ConnectionString, Credentials};
+pub use credentials::stored::{
+    Document, Field, KINDS, Kept, Kind as CredentialKind, Places, Row, check_name,
+};
+pub use credentials::{ConnectionString, Credentials, Secret, Stored};
 pub use location::Location;
 pub use remote::{Remote, RemoteSettings, States};
 pub use runtime::Runtime;

@@ -85,6 +85,8 @@ impl Remote {
     /// As [`Remote::open`].
     pub fn open_below(settings: RemoteSettings, prefix: &str, runtime: &Runtime) -> Result<Self> {
         let spawner = runtime.spawner();
+        let credentials = runtime.keep(&settings.credentials);
+        let settings = RemoteSettings { credentials, ..settings };
         let store: Arc<dyn Upstream> = match &settings.location.0 {
             Place::Folder(_) if !matches!(settings.credentials, Credentials::Anonymous) => {
                 return Err(Error::invalid("a folder upstream takes no keys"));

@@ -16,6 +16,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
+use super::credentials::Credentials;
+use super::credentials::stored::{Places, Vault};
 use super::surroundings::{self, Machine};
 
 use crate::error::{Error, Kind, Result};
@@ -35,6 +37,7 @@ pub struct Runtime {
     /// A leaf mutex.
     inner: Mutex<Option<tokio::runtime::Runtime>>,
     spawner: Spawner,
+    vault: Vault,
 }
 
 /// Starts tasks on the upstream runtime. Cheap to clone.
@@ -55,11 +58,19 @@ pub(super) struct BufferPermit {
 // === impl Runtime ===
 
 impl Runtime {
-    /// Starts the threads.
+    /// Starts the threads. No credential is stored anywhere.
     ///
     /// # Errors
     /// `Internal` when the machine gives none.
     pub fn new() -> Result<Self> {
+        Self::with(Places::default())
+    }
+
+    /// The same with credentials that are stored in these places.
+    ///
+    /// # Errors
+    /// As [`Runtime::new`].
+    pub fn with(places: Places) -> Result<Self> {
         let inner = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(WORKERS)
             .max_blocking_threads(BLOCKING_MAX)
@@ -76,7 +87,7 @@ impl Runtime {
             surroundings,
         };
         spawner.detach(async move { surroundings::watch(Machine::new(), changes).await });
-        Ok(Self { inner: Mutex::new(Some(inner)), spawner })
+        Ok(Self { inner: Mutex::new(Some(inner)), spawner, vault: Vault::new(places) })
     }
 
     /// Cancels what runs, waits up to `grace` for it to end, then lets go of it. Calls made later fail at once.
@@ -90,6 +101,11 @@ impl Runtime {
 
     pub(super) fn spawner(&self) -> Spawner {
         self.spawner.clone()
+    }
+
+    /// The same credentials with who keeps them, if they are stored under a name.
+    pub(super) fn keep(&self, credentials: &Credentials) -> Credentials {
+        self.vault.attach(credentials, &self.spawner)
     }
 
     fn release(&self) {

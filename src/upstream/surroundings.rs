@@ -142,6 +142,11 @@ impl Wake {
     }
 }
 
+/// Time since boot, sleep included: what ages are told by.
+pub(super) fn since_boot() -> Duration {
+    kernel::clocks().1
+}
+
 /// Milliseconds asleep since boot: the clock that counts sleep less the clock that doesn't.
 fn asleep_ms() -> u64 {
     let (awake, since_boot) = kernel::clocks();

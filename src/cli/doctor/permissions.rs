@@ -7,7 +7,7 @@ use super::finding::Finding;
 use super::machine::{self, Seen};
 use crate::config::Config;
 use crate::server::user_name;
-use crate::upstream::Credentials;
+use crate::upstream::{Credentials, Kept};
 
 /// The files, as far as they are there.
 #[derive(Debug)]
@@ -52,6 +52,9 @@ impl Facts {
             })
             .collect();
         files.extend(credentials.into_iter().map(|path| file("the credentials file", path, true, true)));
+        // systemd's have modes of its own.
+        let stored = config.credentials.list().into_iter().filter(|row| row.kept != Kept::Systemd);
+        files.extend(stored.map(|row| file("the stored credential", &row.path, true, false)));
         for (what, name) in
             [("the master key of issued keys", "master.key"), ("the list of issued keys", "tokens.json")]
         {

@@ -68,6 +68,15 @@ pub(in crate::config) const UPSTREAMS: &[Key<UpstreamWish>] = &[
         |to, value| one_of(value, MODES).map(|mode| to.read_only = mode == 1),
     ),
     Key::new(
+        "credential",
+        Kind::Text,
+        Follows("no stored one", "\"work\""),
+        "The name of a credential that `larder login NAME` has stored, or that systemd gave the service; several \
+         upstreams may name one. Renewed before it ends. Until it is stored the upstream is denied, and what is built \
+         waits in the queue.",
+        |to, value| text(value).map(|name| to.options.push(("credential", name))),
+    ),
+    Key::new(
         "credentials",
         Kind::Text,
         Follows("those of the environment", "\"/etc/larder/team.credentials\""),

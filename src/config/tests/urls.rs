@@ -174,11 +174,11 @@ const CORPUS: &[(&str, &str)] = &[
     ("s3://bucket?region=a&region=b", "has the option `region` twice; leave one out"),
     (
         "s3://bucket?regoin=eu",
-        "`regoin` is no option of a URL that begins with s3://; take one of endpoint, region, path_style, allow_http, credentials, profile, instance_metadata, read_only",
+        "`regoin` is no option of a URL that begins with s3://; take one of endpoint, region, path_style, allow_http, credential, credentials, profile, instance_metadata, read_only",
     ),
     (
         "s3://bucket?account=acme",
-        "`account` is no option of a URL that begins with s3://; take one of endpoint, region, path_style, allow_http, credentials, profile, instance_metadata, read_only",
+        "`account` is no option of a URL that begins with s3://; take one of endpoint, region, path_style, allow_http, credential, credentials, profile, instance_metadata, read_only",
     ),
     (
         "s3://bucket?secret_access_key=hush",
@@ -315,11 +315,11 @@ const CORPUS: &[(&str, &str)] = &[
     ),
     (
         "azure://team?account=acme&region=eu",
-        "`region` is no option of a URL that begins with azure://; take one of account, endpoint, allow_http, credentials, instance_metadata, read_only",
+        "`region` is no option of a URL that begins with azure://; take one of account, endpoint, allow_http, credential, credentials, instance_metadata, read_only",
     ),
     (
         "azure://team?account=acme&profile=ci",
-        "`profile` is no option of a URL that begins with azure://; take one of account, endpoint, allow_http, credentials, instance_metadata, read_only",
+        "`profile` is no option of a URL that begins with azure://; take one of account, endpoint, allow_http, credential, credentials, instance_metadata, read_only",
     ),
     (
         "azure://team/a/./b?account=acme",
@@ -368,11 +368,11 @@ const CORPUS: &[(&str, &str)] = &[
     ),
     (
         "gs://team?region=eu",
-        "`region` is no option of a URL that begins with gs://; take one of endpoint, allow_http, credentials, instance_metadata, read_only",
+        "`region` is no option of a URL that begins with gs://; take one of endpoint, allow_http, credential, credentials, instance_metadata, read_only",
     ),
     (
         "gs://team?project=p",
-        "`project` is no option of a URL that begins with gs://; take one of endpoint, allow_http, credentials, instance_metadata, read_only",
+        "`project` is no option of a URL that begins with gs://; take one of endpoint, allow_http, credential, credentials, instance_metadata, read_only",
     ),
     (
         "gs://team?token=hush",

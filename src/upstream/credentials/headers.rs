@@ -12,6 +12,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::stored::{Keeper, Material};
 use super::{Credentials, KeyFile, Watched};
 use crate::error::{Error, Kind, Result};
 
@@ -24,6 +25,7 @@ pub(in super::super) struct Headers(Arc<[(String, String)]>);
 pub(in super::super) enum Sender {
     Fixed(Headers),
     File(Arc<KeyFile<Headers>>),
+    Stored(Arc<Keeper>),
 }
 
 /// What a request has of its own: sent twice, or by others' words, it would be another request.
@@ -49,6 +51,12 @@ impl Headers {
             return Err("holds no token: letters, digits and marks without a blank".into());
         }
         Ok(Self([("authorization".to_owned(), format!("Bearer {token}"))].into()))
+    }
+
+    /// The token of its `Authorization: Bearer`, if it has one.
+    pub(in super::super) fn bearer_token(&self) -> Option<&str> {
+        let authorization = self.iter().find(|(name, _)| *name == "authorization");
+        authorization.and_then(|(_, value)| value.strip_prefix("Bearer "))
     }
 
     /// Names and values.
@@ -110,6 +118,7 @@ impl Sender {
                 )
             }
             Credentials::File { path, .. } => Self::File(Arc::new(KeyFile::new(path.clone(), ""))),
+            Credentials::Stored(stored) => Self::Stored(Arc::clone(stored.keeper()?)),
             Credentials::Keys { .. }
             | Credentials::AccountKey(_)
             | Credentials::Sas(_)
@@ -137,13 +146,27 @@ impl Sender {
                     Error::new(Kind::Unavailable, "read the credentials file: the daemon stops")
                 })?
             }
+            Self::Stored(keeper) => {
+                let (material, _) = keeper.now().await?;
+                let words = match &*material {
+                    Material::Headers(headers) => return Ok(headers.clone()),
+                    Material::Bearer(token) => match Headers::bearer(token.expose()) {
+                        Ok(headers) => return Ok(headers),
+                        Err(words) => words,
+                    },
+                    Material::Aws(_) | Material::Azure(_) => {
+                        "is a bucket's; a cache that is no bucket takes a token, headers or a helper".into()
+                    }
+                };
+                Err(Error::new(Kind::Denied, format!("the credential `{}` {words}", keeper.name())))
+            }
         }
     }
 
     /// The file, if there is one.
     pub(in super::super) fn path(&self) -> Option<&Path> {
         match self {
-            Self::Fixed(_) => None,
+            Self::Fixed(_) | Self::Stored(_) => None,
             Self::File(file) => Some(file.path()),
         }
     }
@@ -154,6 +177,7 @@ impl Watched for Sender {
         match self {
             Self::Fixed(_) => false,
             Self::File(file) => file.has_changed(),
+            Self::Stored(keeper) => keeper.has_changed(),
         }
     }
 }
@@ -176,6 +200,37 @@ mod tests {
         assert_eq!(parsed("# of the team\nAuthorization: Bearer s3cret\n\n"), Ok(vec![bearer.clone()]));
         let other = ("x-api-key".to_owned(), "s3cret two".to_owned());
         assert_eq!(parsed("Authorization:Bearer s3cret\r\nX-Api-Key:  s3cret two "), Ok(vec![bearer, other]));
+    }
+
+    #[tokio::test]
+    async fn stored_ones_are_sent_as_they_are_now() {
+        use crate::upstream::credentials::stored::{Document, Kept, Places, Stored};
+        use crate::upstream::runtime::Runtime;
+        let state = tempfile::tempdir().expect("a temporary folder");
+        let places = Places::new(state.path());
+        let runtime = Runtime::with(places.clone()).expect("threads");
+        let credentials = runtime.keep(&Credentials::Stored(Stored::new("work")));
+        let sender = Sender::new(&credentials).expect("a sender");
+        let error = sender.headers().await.expect_err("not stored");
+        assert!(error.message().contains("larder login work"), "{error}");
+        let documents = [
+            (r#"{"kind":"token","token":"s3cret"}"#, "Bearer s3cret"),
+            (r#"{"kind":"headers","headers":"x-a: b\nauthorization: s3cret"}"#, "s3cret"),
+        ];
+        for (text, wanted) in documents {
+            let document = Document::parse(text).expect("a document");
+            places.store("work", &document, Some(Kept::File)).await.expect("it is stored");
+            let is_sent = |headers: &Headers| {
+                headers.iter().any(|(name, value)| name == "authorization" && value == wanted)
+            };
+            let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+            while !sender.headers().await.is_ok_and(|headers| is_sent(&headers)) {
+                assert!(std::time::Instant::now() < deadline, "{wanted} is never sent");
+                tokio::task::yield_now().await;
+            }
+            assert!(sender.has_changed() && sender.path().is_none());
+        }
+        runtime.stop(std::time::Duration::from_secs(1)).await;
     }
 
     #[test]

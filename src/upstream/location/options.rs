@@ -36,11 +36,13 @@ impl Options {
                 }
                 _ => {
                     let known = match scheme {
-                        "azure" => "account, endpoint, allow_http, credentials, instance_metadata, read_only",
-                        "gs" => "endpoint, allow_http, credentials, instance_metadata, read_only",
+                        "azure" => {
+                            "account, endpoint, allow_http, credential, credentials, instance_metadata, read_only"
+                        }
+                        "gs" => "endpoint, allow_http, credential, credentials, instance_metadata, read_only",
                         _ => {
-                            "endpoint, region, path_style, allow_http, credentials, profile, instance_metadata, \
-                             read_only"
+                            "endpoint, region, path_style, allow_http, credential, credentials, profile, \
+                             instance_metadata, read_only"
                         }
                     };
                     return Err(Error::invalid(format!(

@@ -279,7 +279,7 @@ fn attributes(pairs: impl Iterator<Item = (String, String)>) -> Attrs {
 }
 
 /// The text of the first `<name>`, with XML's own escapes undone.
-pub(super) fn element(xml: &str, name: &str) -> Option<String> {
+pub(in super::super) fn element(xml: &str, name: &str) -> Option<String> {
     let (_, rest) = xml.split_once(&format!("<{name}>"))?;
     let (text, _) = rest.split_once("</")?;
     let undone =

@@ -11,6 +11,7 @@ use object_store::gcp::{GcpCredential, GoogleCloudStorageBuilder};
 use object_store::{CredentialProvider, StaticCredentialProvider};
 use parking_lot::Mutex;
 
+use super::super::credentials::stored::{Keeper, Material};
 use super::super::credentials::{AwsKeys, AzureKeys, Credentials, GoogleKeys, KeyFile, Keys, Watched};
 use super::service::Seen;
 use super::tokens::{Metadata, Tokens};
@@ -29,6 +30,17 @@ struct TokensFromFile {
     /// The keys and who makes tokens of them. Leaf mutex.
     made: Mutex<Option<(GoogleKeys, Provider)>>,
 }
+
+/// Takes what the keeper of a stored credential has.
+struct FromStored<C> {
+    keeper: Arc<Keeper>,
+    form: Form<C>,
+    /// The number of what was formed, and that. Leaf mutex.
+    formed: Mutex<Option<(u64, Arc<C>)>>,
+}
+
+/// Makes of what a credential gives what signs. The error completes "the credential … …".
+type Form<C> = Box<dyn Fn(&Material) -> Result<C, String> + Send + Sync>;
 
 #[derive(Clone)]
 struct Provider(Arc<dyn CredentialProvider<Credential = GcpCredential>>);
@@ -55,6 +67,51 @@ impl<K: Keys, C: fmt::Debug + Send + Sync + 'static> CredentialProvider for From
 impl<K, C> fmt::Debug for FromFile<K, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "FromFile({:?})", self.file)
+    }
+}
+
+// === impl FromStored ===
+
+impl<C> FromStored<C> {
+    fn new(
+        keeper: &Arc<Keeper>,
+        form: impl Fn(&Material) -> Result<C, String> + Send + Sync + 'static,
+    ) -> Self {
+        Self { keeper: Arc::clone(keeper), form: Box::new(form), formed: Mutex::new(None) }
+    }
+
+    async fn credential(&self) -> Result<Arc<C>> {
+        let (material, serial) = self.keeper.now().await?;
+        if let Some((known, formed)) = &*self.formed.lock()
+            && *known == serial
+        {
+            return Ok(Arc::clone(formed));
+        }
+        let formed = (self.form)(&material).map(Arc::new).map_err(|words| {
+            Error::new(Kind::Denied, format!("the credential `{}` {words}", self.keeper.name()))
+        })?;
+        *self.formed.lock() = Some((serial, Arc::clone(&formed)));
+        Ok(formed)
+    }
+}
+
+impl<C: fmt::Debug + Send + Sync + 'static> CredentialProvider for FromStored<C> {
+    type Credential = C;
+
+    fn get_credential<'this, 'call>(
+        &'this self,
+    ) -> Pin<Box<dyn Future<Output = object_store::Result<Arc<C>>> + Send + 'call>>
+    where
+        'this: 'call,
+        Self: 'call,
+    {
+        Box::pin(async { self.credential().await.map_err(no_keys) })
+    }
+}
+
+impl<C> fmt::Debug for FromStored<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FromStored({:?})", self.keeper)
     }
 }
 
@@ -120,6 +177,17 @@ pub(super) fn sign_s3(
             let file: Arc<dyn Watched> = provider.file.clone();
             (builder.with_credentials(Arc::new(provider)), Some(file))
         }
+        Credentials::Stored(stored) => {
+            let keeper = stored.keeper()?;
+            let provider = FromStored::new(keeper, |material| match material {
+                Material::Aws(keys) => aws(keys.clone()).map_err(|error| error.message().to_owned()),
+                Material::Azure(_) | Material::Bearer(_) | Material::Headers(_) => {
+                    Err(of_another("s3", "an access key, a profile, a role or a command that prints keys"))
+                }
+            });
+            let keeper: Arc<dyn Watched> = keeper.clone();
+            (builder.with_credentials(Arc::new(provider)), Some(keeper))
+        }
         // `object_store`'s own provider, with a client of its own: it speaks plain HTTP, whatever the store does.
         Credentials::InstanceMetadata => {
             let store = builder.clone().build().map_err(invalid)?;
@@ -155,6 +223,22 @@ pub(super) fn sign_azure(
             let file: Arc<dyn Watched> = provider.file.clone();
             Ok((builder.with_credentials(Arc::new(provider)), Some(file)))
         }
+        Credentials::Stored(stored) => {
+            let (keeper, account) = (stored.keeper()?, account.to_owned());
+            let provider = FromStored::new(keeper, move |material| match bearer(material) {
+                Some(token) => Ok(AzureCredential::BearerToken(token)),
+                None => match material {
+                    Material::Azure(text) => AzureKeys::parse(text.expose(), &account)
+                        .and_then(|keys| azure(keys).map_err(|error| error.message().to_owned())),
+                    Material::Aws(_) | Material::Bearer(_) | Material::Headers(_) => Err(of_another(
+                        "azure",
+                        "an account key, a SAS, a connection string or an identity of Azure's",
+                    )),
+                },
+            });
+            let keeper: Arc<dyn Watched> = keeper.clone();
+            Ok((builder.with_credentials(Arc::new(provider)), Some(keeper)))
+        }
         Credentials::InstanceMetadata => {
             let own = builder.clone().with_http_connector(Tokens).with_retry(retries(1));
             let store = own.build().map_err(invalid)?;
@@ -182,11 +266,34 @@ pub(super) fn sign_google(
             Ok((builder.with_credentials(Arc::new(provider)), Some(file)))
         }
         Credentials::InstanceMetadata => Ok((builder.with_credentials(Arc::new(Metadata::new()?)), None)),
+        Credentials::Stored(stored) => {
+            let keeper = stored.keeper()?;
+            let provider = FromStored::new(keeper, |material| {
+                let bearer =
+                    bearer(material).ok_or_else(|| of_another("gs", "one of Google's kinds, or a token"));
+                bearer.map(|bearer| GcpCredential { bearer })
+            });
+            let keeper: Arc<dyn Watched> = keeper.clone();
+            Ok((builder.with_credentials(Arc::new(provider)), Some(keeper)))
+        }
         Credentials::Keys { .. }
         | Credentials::AccountKey(_)
         | Credentials::Sas(_)
         | Credentials::Token(_) => Err(foreign("gs", "a credentials file")),
     }
+}
+
+/// The token, where it is one.
+fn bearer(material: &Material) -> Option<String> {
+    match material {
+        Material::Bearer(token) => Some(token.expose().to_owned()),
+        Material::Headers(headers) => headers.bearer_token().map(str::to_owned),
+        Material::Aws(_) | Material::Azure(_) => None,
+    }
+}
+
+fn of_another(scheme: &str, wanted: &str) -> String {
+    format!("is of a kind that an {scheme} upstream doesn't take: it takes {wanted}; log in with one")
 }
 
 /// The keys of `file` as they are now.

@@ -35,6 +35,7 @@ use object_store::{ClientConfigKey, ClientOptions, GetRange, RetryConfig};
 use tokio::time::Instant;
 
 use self::answer::Call;
+pub(super) use self::answer::element;
 use self::blob::Blobs;
 use self::build::Store;
 use self::service::{Seen, Service, deepest};

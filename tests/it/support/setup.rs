@@ -28,6 +28,8 @@ pub(crate) struct Setup {
     /// Whether it has a network of its own, too: there is nobody else in it, so that it is reached by sockets only.
     network: bool,
     nofile: Option<u64>,
+    /// What its environment has besides.
+    env: Vec<(String, PathBuf)>,
 }
 
 /// Keys as the file that a daemon reads them from.
@@ -63,7 +65,15 @@ impl Setup {
             mounts: None,
             network: false,
             nofile: None,
+            env: Vec::new(),
         }
+    }
+
+    /// A variable of its environment.
+    #[must_use]
+    pub(crate) fn with_env(mut self, name: &str, value: impl Into<PathBuf>) -> Self {
+        self.env.push((name.into(), value.into()));
+        self
     }
 
     /// Adds lines to the configuration file.
@@ -200,7 +210,7 @@ impl Setup {
     /// `larder serve` as a command not yet run.
     pub(crate) fn serve(&self) -> Command {
         let mut command = self.told("serve");
-        command.env("LARDER_LOG", "info,larder::access=debug");
+        command.env("LARDER_LOG", "info,larder::access=debug").envs(self.env.iter().cloned());
         command
     }
 

@@ -1,0 +1,4 @@
+//! Keepers over paused time, and issuers that are fakes on loopback.
+
+mod issuers;
+mod keepers;
