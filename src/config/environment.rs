@@ -84,6 +84,8 @@ pub struct Environment {
     pub azure_connection: Option<String>,
     /// `GOOGLE_APPLICATION_CREDENTIALS`.
     pub google_credentials: Option<PathBuf>,
+    /// `LARDER_UPSTREAM_TOKEN`: of upstreams that are no bucket.
+    pub upstream_token: Option<String>,
     /// What the build tools of this shell would read: those that are set of what `larder doctor` looks at, and the one that
     /// `MOON_REMOTE_AUTH_TOKEN` names. Some are secrets.
     pub tools: BTreeMap<String, String>,
@@ -170,6 +172,7 @@ impl Environment {
             azure_sas: var("AZURE_STORAGE_SAS_TOKEN"),
             azure_connection: var("AZURE_STORAGE_CONNECTION_STRING"),
             google_credentials: var("GOOGLE_APPLICATION_CREDENTIALS").map(PathBuf::from),
+            upstream_token: var("LARDER_UPSTREAM_TOKEN"),
             tools,
         }
     }
