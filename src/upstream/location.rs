@@ -5,6 +5,7 @@
 //! s3://bucket[/prefix][?endpoint=https://host[:port]][&region=eu-central-1][&path_style=true][&allow_http=true]
 //! azure://container[/prefix]?account=name[&endpoint=https://host[:port][/name]][&allow_http=true]      also az://
 //! gs://bucket[/prefix][?endpoint=https://host[:port]][&allow_http=true]                                also gcs://
+//! grpc://host:port[/instance], grpcs://host[:port][/instance]                                         see [`reapi`]
 //! ```
 //!
 //! Without an endpoint it is Amazon's, the account's own host at Microsoft, Google's. With one, an S3 bucket is in the
@@ -12,12 +13,14 @@
 //! the URL: it is shown, logged and hashed.
 
 mod options;
+mod reapi;
 
 use std::path::{Component, Path, PathBuf};
 
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
 use self::options::Options;
+pub(super) use self::reapi::{Files, Service};
 use crate::error::{Error, Result};
 use crate::key::ObjectName;
 
@@ -32,6 +35,7 @@ pub struct Location(pub(super) Place);
 pub(super) enum Place {
     Folder(PathBuf),
     Bucket(Bucket),
+    Reapi(Service),
 }
 
 /// A bucket (Azure: a container), or a part of one.
@@ -65,7 +69,7 @@ impl Location {
         let (scheme, rest) = url.split_once("://").ok_or_else(|| {
             Error::invalid(
                 "an upstream is a URL: file:///folder, s3://bucket/prefix?endpoint=…&region=…, \
-                 azure://container/prefix?account=… or gs://bucket/prefix",
+                 azure://container/prefix?account=…, gs://bucket/prefix or grpcs://host/instance",
             )
         })?;
         let bucket = |scheme| Bucket::parse(scheme, rest).map(Place::Bucket).map(Self);
@@ -74,8 +78,9 @@ impl Location {
             "s3" => bucket("s3"),
             "azure" | "az" => bucket("azure"),
             "gs" | "gcs" => bucket("gs"),
+            "grpc" | "grpcs" => Service::parse(scheme == "grpcs", rest).map(Place::Reapi).map(Self),
             _ => Err(Error::invalid(format!(
-                "`{}` is not a kind of upstream: file, s3, azure or gs",
+                "`{}` is not a kind of upstream: file, s3, azure, gs, grpc or grpcs",
                 scheme.escape_debug()
             ))),
         }
@@ -86,6 +91,7 @@ impl Location {
         match &self.0 {
             Place::Folder(path) => format!("file://{}", escape(&path.to_string_lossy())),
             Place::Bucket(bucket) => bucket.url(),
+            Place::Reapi(service) => service.url(),
         }
     }
 
@@ -93,15 +99,16 @@ impl Location {
     pub fn takes_credentials(&self) -> bool {
         match self.0 {
             Place::Folder(_) => false,
-            Place::Bucket(_) => true,
+            Place::Bucket(_) | Place::Reapi(_) => true,
         }
     }
 
-    /// Whether names have shard folders on it: Google's buckets have them without.
+    /// Whether names have shard folders on it: Google's buckets and what is asked by digest have them without.
     pub fn sharded(&self) -> bool {
         match &self.0 {
             Place::Folder(_) => true,
             Place::Bucket(bucket) => bucket.kind != Kind::Google,
+            Place::Reapi(_) => false,
         }
     }
 
@@ -109,6 +116,7 @@ impl Location {
     pub(super) fn identity(&self) -> String {
         match &self.0 {
             Place::Folder(_) => self.url(),
+            Place::Reapi(service) => service.identity(),
             Place::Bucket(Bucket { kind, name, prefix, endpoint, .. }) => {
                 let at = |own| endpoint.as_deref().unwrap_or(own);
                 match kind {

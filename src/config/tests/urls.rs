@@ -3,8 +3,7 @@
 use super::super::{Environment, Flags};
 use super::load_with;
 
-const NO_HOST: &str =
-    "an HTTP upstream is https://host[:port][/prefix], with a name or an address: https://cache.example.com:9090";
+const NO_HOST: &str = "an HTTP upstream is https://host[:port][/prefix], with a name or an address: https://cache.example.com:9090";
 const NO_KEYS: &str = "an upstream URL can't hold a user or a password: put the token, or the header `Authorization: Basic …`, into a \
                        file that only you can read, and say credentials=FILE; or set LARDER_UPSTREAM_TOKEN";
 const HTTP_PREFIX: &str = "the path of an HTTP upstream has an empty or a dot segment, a control character, or is over 100 bytes: name it \
@@ -40,7 +39,10 @@ const CORPUS: &[(&str, &str)] = &[
     ("https://user:hush@host/team", NO_KEYS),
     ("https://hush@host/team", NO_KEYS),
     ("https://host/team?credentials=", "names no credentials file; write it as credentials=/path"),
-    ("https://host/team?token=hush", "`token` is a key, and an upstream URL can't hold keys: give it in the environment or in a file"),
+    (
+        "https://host/team?token=hush",
+        "`token` is a key, and an upstream URL can't hold keys: give it in the environment or in a file",
+    ),
     (
         "https://host/team?region=eu",
         "`region` is no option of a URL that begins with https://; take one of dialect, ca, certificate, key, allow_http, credentials, read_only",
@@ -51,7 +53,10 @@ const CORPUS: &[(&str, &str)] = &[
     ),
     ("https://host?certificate=/c", "a client certificate is two files: certificate=/path and key=/path"),
     ("https://host?ca=", "`ca` of an upstream names a file: ca=/path"),
-    ("http://127.0.0.1?ca=/c", "plain HTTP has no certificates: take https, or leave out ca, certificate and key"),
+    (
+        "http://127.0.0.1?ca=/c",
+        "plain HTTP has no certificates: take https, or leave out ca, certificate and key",
+    ),
     ("https://host/a//b", HTTP_PREFIX),
     ("https://host/../b", HTTP_PREFIX),
     ("https://host/a#b", "an upstream URL has no fragment: write a `#` of a name as %23"),
