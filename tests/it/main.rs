@@ -45,4 +45,6 @@ mod units_control;
 mod units_launchd;
 mod units_systemd;
 mod upstream_contract;
+mod upstream_reapi;
+mod upstream_reapi_strict;
 mod without_bytes;
