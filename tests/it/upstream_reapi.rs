@@ -234,7 +234,7 @@ fn a_token_that_is_not_taken_is_said_with_the_remedy() {
 #[test]
 fn who_speaks_no_grpc_has_no_absences() {
     let web = portal();
-    for (addr, word) in [(web, "GetActionResult"), (free_addr(), "connect to 127.0.0.1")] {
+    for (addr, word) in [(web, "is no gRPC"), (free_addr(), "connect to 127.0.0.1")] {
         let laptop = Setup::new().upstream(format!("grpc://{addr}/x")).start();
         for _ in 0..3 {
             assert_eq!(laptop.get(format!("/ac/{}", sha256(b"a"))).status(), 404);
@@ -273,8 +273,10 @@ fn casd_keeps_what_it_is_given() {
     }
     assert!(at.read(&large, 0).data() == large, "{}", casd.said());
     assert_eq!(at.result(&rng.bytes(32)).code, Code::NotFound);
-    // casd finds results by the size of their action too: an HTTP client, which has none, has a miss.
-    assert_eq!(machine().get(format!("/ac/{}", sha256(&action))).status(), 404);
+    // An HTTP client, which knows no sizes, finds the result, and by it what that names.
+    let other = machine();
+    assert_eq!(other.get(format!("/ac/{}", sha256(&action))).status(), 200, "{}", casd.said());
+    assert!(other.get(format!("/cas/{}", sha256(&output))).body == output, "{}", casd.said());
 }
 
 /// `larder doctor` looks the canary up, writes it and reads it back.

@@ -23,7 +23,7 @@ use super::super::credentials::{Sender, Watched as _};
 use super::super::location::Service;
 use super::super::runtime::Spawner;
 use super::super::{Failure, Fault, Signal};
-use super::channel::{Channel, Connection, Requests, deepest, tls_remedy};
+use super::channel::{Channel, Connection, Requests, deepest, remedy};
 
 /// No answer has a longer message: batches are bounded by what the server takes, at most 4 MiB.
 const MESSAGE_BYTES_MAX: usize = 32 << 20;
@@ -36,6 +36,8 @@ pub(super) struct Calls {
     pub(super) channel: Channel,
     sender: Sender,
     origin: Uri,
+    /// It is spoken to by TLS, and not told who we are: some servers only hang up then.
+    may_lack_certificate: bool,
     /// How long a call may go on, or stand still.
     pub(super) deadline: Duration,
 }
@@ -62,7 +64,8 @@ impl Calls {
         let origin = format!("{scheme}://{}", service.authority())
             .parse()
             .map_err(|error| crate::error::Error::invalid(format!("an upstream that can't be: {error}")))?;
-        Ok(Self { channel: Channel::new(service, connect, spawner), sender, origin, deadline })
+        let may_lack_certificate = service.is_tls && service.files.own.is_none();
+        Ok(Self { may_lack_certificate, channel: Channel::new(service, connect, spawner), sender, origin, deadline })
     }
 
     pub(super) fn has_other_keys(&self) -> bool {
@@ -220,6 +223,10 @@ impl Calls {
                     "{words}; is it a cache of the Remote Execution API, and not another server or a portal?"
                 ),
             ),
+            _ if self.may_lack_certificate && is_closed(&status) => {
+                let hint = "if it asks for a client's certificate: certificate=FILE and key=FILE";
+                Fault::state(Signal::Fault, format!("{words}; {hint}"))
+            }
             _ => Fault::state(Signal::Fault, words),
         }
     }
@@ -336,8 +343,7 @@ fn words(method: Method, status: &Status) -> String {
         None => status.message().to_owned(),
     };
     let said: String = said.chars().filter(|c| !c.is_control()).take(MESSAGE_CHARS_MAX).collect();
-    let remedy = tls_remedy(&said);
-    format!("{}: {:?}: {said}{remedy}", method.name(), status.code())
+    format!("{}: {:?}: {said}{}", method.name(), status.code(), remedy(&said))
 }
 
 /// The connection had ended before the call could be answered.

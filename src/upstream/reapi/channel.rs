@@ -245,18 +245,20 @@ fn tls_words(error: std::io::Error) -> String {
         ErrorKind::InvalidData if words.contains("corrupt message") => {
             "; does it speak TLS? Without: grpc://"
         }
-        _ => tls_remedy(&words),
+        _ => remedy(&words),
     };
     format!("TLS: {words}{remedy}")
 }
 
-/// What helps, where what rustls says is about certificates. A client's may be asked for only after the connection is
-/// made.
-pub(super) fn tls_remedy(words: &str) -> &'static str {
+/// What helps, where that can be known of what rustls and h2 say. A client's certificate may be asked for only after the
+/// connection is made.
+pub(super) fn remedy(words: &str) -> &'static str {
     if words.contains("UnknownIssuer") {
         "; name the CA of its certificate: ca=FILE"
     } else if words.contains("CertificateRequired") {
         "; it asks for a client's certificate: certificate=FILE and key=FILE"
+    } else if words.contains("frame with invalid size") {
+        "; what answers is no gRPC: a captive portal, a proxy, a wrong port?"
     } else {
         ""
     }
