@@ -293,7 +293,7 @@ impl Asked {
 
     /// The name there; `None` when the upstream can't carry it.
     fn object_name(&self, remote: &Remote) -> Option<ObjectName> {
-        self.key.object_name(&self.scope, remote.sharded()).filter(|name| remote.carries(name))
+        self.key.object_name(&self.scope, remote.names()).filter(|name| remote.carries(name))
     }
 
     fn space(&self) -> Option<&Space> {

@@ -6,6 +6,8 @@
 //! azure://container[/prefix]?account=name[&endpoint=https://host[:port][/name]][&allow_http=true]      also az://
 //! gs://bucket[/prefix][?endpoint=https://host[:port]][&allow_http=true]                                also gcs://
 //! grpc://host:port[/instance], grpcs://host[:port][/instance]                                         see [`reapi`]
+//! https://host[:port][/prefix][?dialect=larder][&ca=FILE][&certificate=FILE&key=FILE]                  see [`server`]
+//! http://host[:port][/prefix][?dialect=larder][&allow_http=true]
 //! ```
 //!
 //! Without an endpoint it is Amazon's, the account's own host at Microsoft, Google's. With one, an S3 bucket is in the
@@ -14,6 +16,7 @@
 
 mod options;
 mod reapi;
+mod server;
 
 use std::path::{Component, Path, PathBuf};
 
@@ -21,8 +24,9 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_enco
 
 use self::options::Options;
 pub(super) use self::reapi::{Files, Service};
+pub(super) use self::server::{Dialect, Server};
 use crate::error::{Error, Result};
-use crate::key::ObjectName;
+use crate::key::{Names, ObjectName};
 
 /// What a path or a query value can't hold unescaped.
 const ESCAPED: &AsciiSet = &CONTROLS.add(b' ').add(b'#').add(b'%').add(b'&').add(b'?').add(b'+');
@@ -36,6 +40,7 @@ pub(super) enum Place {
     Folder(PathBuf),
     Bucket(Bucket),
     Reapi(Service),
+    Server(Server),
 }
 
 /// A bucket (Azure: a container), or a part of one.
@@ -69,7 +74,7 @@ impl Location {
         let (scheme, rest) = url.split_once("://").ok_or_else(|| {
             Error::invalid(
                 "an upstream is a URL: file:///folder, s3://bucket/prefix?endpoint=…&region=…, \
-                 azure://container/prefix?account=…, gs://bucket/prefix or grpcs://host/instance",
+                 azure://container/prefix?account=…, gs://bucket/prefix, https://host/prefix or grpcs://host/instance",
             )
         })?;
         let bucket = |scheme| Bucket::parse(scheme, rest).map(Place::Bucket).map(Self);
@@ -79,8 +84,9 @@ impl Location {
             "azure" | "az" => bucket("azure"),
             "gs" | "gcs" => bucket("gs"),
             "grpc" | "grpcs" => Service::parse(scheme == "grpcs", rest).map(Place::Reapi).map(Self),
+            "http" | "https" => Server::parse(scheme, rest).map(Place::Server).map(Self),
             _ => Err(Error::invalid(format!(
-                "`{}` is not a kind of upstream: file, s3, azure, gs, grpc or grpcs",
+                "`{}` is not a kind of upstream: file, s3, azure, gs, http, https, grpc or grpcs",
                 scheme.escape_debug()
             ))),
         }
@@ -92,6 +98,7 @@ impl Location {
             Place::Folder(path) => format!("file://{}", escape(&path.to_string_lossy())),
             Place::Bucket(bucket) => bucket.url(),
             Place::Reapi(service) => service.url(),
+            Place::Server(server) => server.url(),
         }
     }
 
@@ -99,16 +106,16 @@ impl Location {
     pub fn takes_credentials(&self) -> bool {
         match self.0 {
             Place::Folder(_) => false,
-            Place::Bucket(_) | Place::Reapi(_) => true,
+            Place::Bucket(_) | Place::Server(_) | Place::Reapi(_) => true,
         }
     }
 
-    /// Whether names have shard folders on it: Google's buckets and what is asked by digest have them without.
-    pub fn sharded(&self) -> bool {
+    /// In which form it has its names: Google's buckets and what is asked by digest have no shard folders.
+    pub fn names(&self) -> Names {
         match &self.0 {
-            Place::Folder(_) => true,
-            Place::Bucket(bucket) => bucket.kind != Kind::Google,
-            Place::Reapi(_) => false,
+            Place::Bucket(Bucket { kind: Kind::Google, .. }) | Place::Reapi(_) => Names::Flat,
+            Place::Folder(_) | Place::Bucket(_) => Names::Sharded,
+            Place::Server(server) => server.names(),
         }
     }
 
@@ -117,6 +124,7 @@ impl Location {
         match &self.0 {
             Place::Folder(_) => self.url(),
             Place::Reapi(service) => service.identity(),
+            Place::Server(server) => server.identity(),
             Place::Bucket(Bucket { kind, name, prefix, endpoint, .. }) => {
                 let at = |own| endpoint.as_deref().unwrap_or(own);
                 match kind {

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use super::breaker::{Breaker, State};
 use super::folder::Folder;
+use super::http::Http;
 use super::judge::Inner;
 use super::location::{Location, Place};
 use super::object::Objects;
@@ -27,7 +28,7 @@ use super::{
     Upstream,
 };
 use crate::error::{Error, Result};
-use crate::key::{ObjectName, UpstreamId};
+use crate::key::{Names, ObjectName, UpstreamId};
 
 /// What a [`Remote`] is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,6 +95,11 @@ impl Remote {
             Place::Reapi(service) => {
                 // An instance below the instance: its names are digests, which nothing can be put before.
                 let store = Arc::new(Reapi::new(service.below(prefix), &settings, spawner.clone())?);
+                return Ok(Self::with(store, prefix, settings, spawner));
+            }
+            // Where a prefix goes in its paths is for its dialect to say.
+            Place::Server(server) => {
+                let store = Arc::new(Http::new(server, prefix, &settings, &spawner)?);
                 return Ok(Self::with(store, prefix, settings, spawner));
             }
         };
@@ -180,9 +186,9 @@ impl Remote {
         self.inner.tag
     }
 
-    /// Whether names have shard folders on it.
-    pub fn sharded(&self) -> bool {
-        self.inner.settings.location.sharded()
+    /// In which form it has its names.
+    pub fn names(&self) -> Names {
+        self.inner.settings.location.names()
     }
 
     /// Whether nothing is ever written to it.

@@ -45,6 +45,8 @@ mod units_control;
 mod units_launchd;
 mod units_systemd;
 mod upstream_contract;
+mod upstream_http;
+mod upstream_http_tools;
 mod upstream_reapi;
 mod upstream_reapi_strict;
 mod without_bytes;

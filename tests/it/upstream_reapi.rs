@@ -4,10 +4,11 @@ use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::product::check;
 use crate::support::daemon::Daemon;
 use crate::support::grpc::{Code, Grpc};
-use crate::support::http::Request;
 use crate::support::setup::Setup;
 use crate::support::tools::bazel::{Bazel, Version};
 use crate::support::tools::casd::Casd;
@@ -284,9 +285,9 @@ fn casd_keeps_what_it_is_given() {
 fn the_doctor_flies_its_canary() {
     let (_far, url, token) = far();
     let laptop = Setup::new().upstream(&url).keys(&token).start();
-    let answer = laptop.send(Request::get("/-/readyz"));
-    assert_eq!(answer.status(), 200);
-    let output = laptop.cli(&["doctor", "--json"]);
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(text.contains("cas/"), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    let said: Value = serde_json::from_slice(&laptop.cli(&["doctor", "--json"]).stdout).expect("JSON");
+    let findings = said["findings"].as_array().expect("a list");
+    let upstream = findings.iter().find(|finding| finding["check"] == "upstream").expect("it is looked at");
+    assert_eq!(upstream["level"], "ok", "{upstream:#}");
+    assert!(upstream["words"].as_str().is_some_and(|words| words.contains("written, read")), "{upstream:#}");
 }

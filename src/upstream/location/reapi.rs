@@ -188,6 +188,7 @@ impl Service {
 #[cfg(test)]
 mod tests {
     use super::super::Location;
+    use crate::key::Names;
 
     fn refused(url: &str) -> String {
         Location::parse(url).expect_err(url).to_string()
@@ -213,7 +214,7 @@ mod tests {
             let location = Location::parse(url).expect(url);
             assert_eq!((location.url(), location.identity()), (canonical.into(), identity.into()));
             assert_eq!(Location::parse(&location.url()).expect("canonical"), location);
-            assert!(location.takes_credentials() && !location.sharded());
+            assert!(location.takes_credentials() && location.names() == Names::Flat);
         }
     }
 

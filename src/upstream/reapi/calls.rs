@@ -65,7 +65,13 @@ impl Calls {
             .parse()
             .map_err(|error| crate::error::Error::invalid(format!("an upstream that can't be: {error}")))?;
         let may_lack_certificate = service.is_tls && service.files.own.is_none();
-        Ok(Self { may_lack_certificate, channel: Channel::new(service, connect, spawner), sender, origin, deadline })
+        Ok(Self {
+            may_lack_certificate,
+            channel: Channel::new(service, connect, spawner),
+            sender,
+            origin,
+            deadline,
+        })
     }
 
     pub(super) fn has_other_keys(&self) -> bool {

@@ -18,8 +18,8 @@
 //! who asks. So an HTTP client, which has no sizes, gets what a result that came through here has named: that is what
 //! such clients ask for.
 //!
-//! The size in the name of a result is that of its *action*. For one that nobody said, a read has 1: bazel-remote,
-//! BuildBuddy and Larder find results by their hash and refuse only sizes that no action has; to the others it is a miss.
+//! The size in the name of a result is that of its *action*. For one that nobody said, a read has 1: servers
+//! refuse 0 and -1, casd and Larder find results by their hash alone, and to one that looks at the size it is a miss.
 //! A result is never written under such a name: it is refused.
 //!
 //! # Results as strict servers take them
