@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use super::clock::{moment_of, now_moment, since_boot};
 use super::config::Settings;
+use super::content::expect;
 use super::recent::Recent;
 use super::{Asked, Cache, now_ms};
 use crate::entry::{ByteRange, Hit, Meta};
@@ -178,13 +179,16 @@ impl Cache {
     /// Whether each of these blobs is here or upstream; stops at the first that is neither.
     async fn find_each(&self, asked: &Asked, links: &[Link]) -> bool {
         let unknown = links.iter().filter(|link| !self.is_servable_link(asked, link));
-        let mut unknown = unknown.map(|link| asked.other(Key::Content(link.digest)));
+        let mut unknown = unknown.map(|link| (asked.other(Key::Content(link.digest)), link.size));
         let mut asking = FuturesUnordered::new();
         let at_once = self.inner.settings.read().links_at_once;
         loop {
             while asking.len() < at_once
-                && let Some(other) = unknown.next()
+                && let Some((other, len)) = unknown.next()
             {
+                if let Some(remote) = self.remote(&other) {
+                    expect(&remote, &other, len);
+                }
                 asking.push(async move { self.ask_for(&other).await });
             }
             match asking.next().await {
@@ -264,9 +268,10 @@ impl Cache {
         let mut left = max;
         for link in links.iter().filter(|link| link.size <= entry_max) {
             let other = asked.other(Key::Content(link.digest));
-            if self.is_local(other.id) || self.readable(&other).is_none() {
+            let Some((remote, _)) = self.readable(&other).filter(|_| !self.is_local(other.id)) else {
                 continue;
-            }
+            };
+            expect(&remote, &other, link.size);
             let Some(rest) = left.checked_sub(link.size) else { return };
             left = rest;
             if !self.begin_behind(&other) {

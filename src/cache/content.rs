@@ -11,6 +11,7 @@ use crate::entry::{Attrs, Meta};
 use crate::key::{EntryId, Key, Scope};
 use crate::memory::Held;
 use crate::stats::noted;
+use crate::upstream::Remote;
 
 /// So many digests are looked up under one lock: long enough to be worth it, short enough to keep nobody waiting.
 const LOOKED_UP_AT_ONCE: usize = 256;
@@ -41,6 +42,15 @@ impl Cache {
             tokio::task::consume_budget().await;
         }
         missing
+    }
+
+    /// A client says how long this content is, of which it has named the digest: what an upstream is asked with that
+    /// asks by both.
+    pub fn expect(&self, scope: &Scope, digest: Digest, len: u64) {
+        let remote = scope.upstream.and_then(|upstream| self.inner.remotes.find(upstream));
+        if let Some(remote) = remote.filter(|remote| remote.asks_by_size()) {
+            expect(&remote, &Asked::unnoted(scope, &Key::Content(digest)), len);
+        }
     }
 
     /// The length of content of which a put would be for nothing: it is here, and upstream or on its way there. Counts
@@ -86,6 +96,15 @@ impl Cache {
     /// Whether a body of this length can be kept in memory.
     pub fn keeps_in_memory(&self, len: u64) -> bool {
         self.inner.memory.admits(len)
+    }
+}
+
+/// Tells an upstream that asks by digest and size how long this content is.
+pub(super) fn expect(remote: &Remote, content: &Asked, len: u64) {
+    if remote.asks_by_size()
+        && let Some(name) = content.object_name(remote)
+    {
+        remote.expect(&name, len);
     }
 }
 

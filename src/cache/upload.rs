@@ -11,9 +11,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
+use super::content::expect;
 use super::verify::{DIGEST_ATTR, ETAG_ATTR, LEN_ATTR, write_digest};
 use super::{Asked, Cache};
 use crate::body::Body;
+use crate::digest::{Digest, Function};
 use crate::entry::{Attrs, Meta};
 use crate::error::{Error, Kind, Result};
 use crate::key::{Key, Namespace, ObjectName, Owner, Policy, Scope};
@@ -82,7 +84,11 @@ impl Cache {
                 Err(failure) => self.failed(&stored, row, failure).await,
             };
         }
-        match self.are_upstream(remote, &stored).await {
+        let verdict = match self.is_action_upstream(remote, &name, &stored).await {
+            Upstream::All => self.are_upstream(remote, &stored).await,
+            verdict => verdict,
+        };
+        match verdict {
             Upstream::All => {}
             Upstream::Coming => return Ending::Blocked,
             Upstream::Unknown => return Ending::Again { after: None, slower: false },
@@ -226,17 +232,18 @@ impl Cache {
     /// Whether what an entry names is upstream, so that it may follow. What is only here is queued.
     async fn are_upstream(&self, remote: &Remote, stored: &Stored) -> Upstream {
         let Some(Links::Known(links)) = &stored.record.links else { return Upstream::All };
-        let mut named: Vec<Asked> = links.iter().map(|link| named_by(&stored.record, remote, link)).collect();
+        let mut named: Vec<Asked> = Vec::with_capacity(links.len());
+        let mut name = |link: &Link| {
+            let other = named_by(&stored.record, remote, link.digest);
+            expect(remote, &other, link.size);
+            named.push(other);
+        };
+        links.iter().for_each(&mut name);
         for link in links.iter().filter(|link| link.tree) {
             // What a tree names that isn't here was upstream when the entry was put.
-            let tree = self.local_bytes(&named_by(&stored.record, remote, link)).await;
-            for link in tree
-                .as_deref()
-                .and_then(|bytes| links::tree(link.digest.function(), bytes))
-                .unwrap_or_default()
-            {
-                named.push(named_by(&stored.record, remote, &link));
-            }
+            let tree = self.local_bytes(&named_by(&stored.record, remote, link.digest)).await;
+            let tree = tree.as_deref().and_then(|bytes| links::tree(link.digest.function(), bytes));
+            tree.unwrap_or_default().iter().for_each(&mut name);
         }
         let mut verdict = Upstream::All;
         for other in &named {
@@ -249,6 +256,24 @@ impl Cache {
         verdict
     }
 
+    /// Whether the action of a result is upstream, where that is asked for by its size and some servers take the result
+    /// only then. One that isn't here is left to the server to miss: not every tool stores its actions.
+    async fn is_action_upstream(&self, remote: &Remote, name: &ObjectName, stored: &Stored) -> Upstream {
+        if !remote.asks_by_size() || !matches!(stored.record.links, Some(Links::Known(_))) {
+            return Upstream::All;
+        }
+        let hash = name.as_str().rsplit('/').next().unwrap_or_default();
+        let Ok(digest) = Digest::parse(Function::Sha256, hash) else { return Upstream::All };
+        let action = named_by(&stored.record, remote, digest);
+        match self.stored(&action).await {
+            Some((_, stored, _)) if !stored.deleted => {
+                expect(remote, &action, stored.record.meta.len);
+                self.is_upstream(remote, &action).await
+            }
+            _ => Upstream::All,
+        }
+    }
+
     async fn is_upstream(&self, remote: &Remote, other: &Asked) -> Upstream {
         let tag = QueueTag(remote.tag());
         if self.inner.queue.holds(tag, other.id) {
@@ -258,6 +283,7 @@ impl Cache {
         if is_empty || self.inner.facts.present(other.id, remote.id()) {
             return Upstream::All;
         }
+        let Some(name) = other.object_name(remote) else { return Upstream::Nowhere };
         if self.is_local(other.id) {
             return match self.queue_local(other).await {
                 Ok(true) if self.inner.queue.holds(tag, other.id) => Upstream::Coming,
@@ -265,7 +291,6 @@ impl Cache {
                 Err(_) => Upstream::Unknown,
             };
         }
-        let Some(name) = other.object_name(remote) else { return Upstream::Nowhere };
         match remote.head(&name).await {
             Ok(Looked::Found(_)) => {
                 self.inner.facts.note_present(other.id, remote.id());
@@ -284,12 +309,12 @@ impl Cache {
 }
 
 /// A blob that a stored entry names: of the same owner, on the same upstream.
-fn named_by(naming: &Record, remote: &Remote, link: &Link) -> Asked {
+fn named_by(naming: &Record, remote: &Remote, digest: Digest) -> Asked {
     let owner = naming.key.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
     let upstream = Some(remote.id());
     let scope =
         Scope { owner: Owner(owner), namespace: Namespace::none(), upstream, policy: Policy::default() };
-    Asked::new(&scope, &Key::Content(link.digest))
+    Asked::new(&scope, &Key::Content(digest))
 }
 
 /// What is written besides the bytes.

@@ -9,6 +9,7 @@
 //! azure://container/prefix?account=…&endpoint=…   with credentials, instance_metadata and read_only as well
 //! gs://bucket/prefix?endpoint=…                   likewise
 //! http(s)://host/prefix?dialect=…                 with credentials (a token or headers), credential and read_only
+//! grpc(s)://host:port/instance                    likewise
 //! ```
 //!
 //! What Azure's and Google's own variables say is put together in [`super::clouds`].
@@ -44,11 +45,11 @@ impl Upstream {
         let Some((scheme, _)) = base.split_once("://") else {
             return Err(
                 "is not a URL; none, file:///path, s3://bucket/prefix, azure://container/prefix?account=…, \
-                        gs://bucket/prefix and https://host/prefix are known"
+                        gs://bucket/prefix, https://host/prefix and grpcs://host/instance are known"
                     .into(),
             );
         };
-        let takes_token = matches!(scheme, "http" | "https");
+        let takes_token = matches!(scheme, "http" | "https" | "grpc" | "grpcs");
         let (is_s3, is_azure, is_google) = match scheme {
             "file" => (false, false, false),
             "s3" => (true, false, false),
@@ -175,7 +176,7 @@ fn unknown_scheme(scheme: &str) -> String {
         _ => "",
     };
     format!(
-        "has the scheme `{}`; none, file, s3, azure, gs, http and https are known{meant}",
+        "has the scheme `{}`; none, file, s3, azure, gs, http, https, grpc and grpcs are known{meant}",
         scheme.escape_debug().take(40).collect::<String>()
     )
 }

@@ -4,7 +4,8 @@
 //! of the canary's says little about the others'. Its name is frozen: `larder-canary-` and 32 random hex digits, below
 //! the upstream's prefix and the place's. No protocol makes such a name, and no two flights share one, so nothing that
 //! anybody stored is ever overwritten or deleted. Keys that may write and not delete leave an object of 64 bytes for
-//! each flight.
+//! each flight. So does every cache of the Remote Execution API, where nothing can be deleted: there the canary is content
+//! under its digest, the only name that such a cache carries.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::judge::Inner;
 use super::{Failure, Fault, GetOptions, Got, PutOptions, Remote, Signal, Source};
 use crate::body::Body;
-use crate::digest::hex;
+use crate::digest::{Digest, Function, hex};
 use crate::error::{Error, Kind, Result};
 use crate::key::ObjectName;
 
@@ -98,6 +99,8 @@ impl Remote {
 
 async fn fly(inner: Arc<Inner>, object: ObjectName, payload: Bytes) -> Canary {
     let (store, read_only) = (&*inner.store, inner.settings.read_only);
+    let object = if store.carries(&object) { object } else { content_name(&payload).unwrap_or(object) };
+    store.expect(&object, payload.len() as u64);
     let mut canary = Canary {
         upstream: inner.settings.name.clone(),
         read_only,
@@ -172,6 +175,11 @@ async fn step(call: impl Future<Output = Result<(), Fault>>) -> Step {
         },
     };
     Step { outcome, words, ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX) }
+}
+
+/// The name of content, on stores without shard folders.
+fn content_name(payload: &[u8]) -> Option<ObjectName> {
+    ObjectName::parse(&format!("cas/{}", Digest::of(Function::Sha256, payload).hex()))
 }
 
 /// A name that nobody has, and what goes there.

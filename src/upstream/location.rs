@@ -5,6 +5,7 @@
 //! s3://bucket[/prefix][?endpoint=https://host[:port]][&region=eu-central-1][&path_style=true][&allow_http=true]
 //! azure://container[/prefix]?account=name[&endpoint=https://host[:port][/name]][&allow_http=true]      also az://
 //! gs://bucket[/prefix][?endpoint=https://host[:port]][&allow_http=true]                                also gcs://
+//! grpc://host:port[/instance], grpcs://host[:port][/instance]                                         see [`reapi`]
 //! https://host[:port][/prefix][?dialect=larder][&ca=FILE][&certificate=FILE&key=FILE]                  see [`server`]
 //! http://host[:port][/prefix][?dialect=larder][&allow_http=true]
 //! ```
@@ -14,6 +15,7 @@
 //! the URL: it is shown, logged and hashed.
 
 mod options;
+mod reapi;
 mod server;
 
 use std::path::{Component, Path, PathBuf};
@@ -21,6 +23,7 @@ use std::path::{Component, Path, PathBuf};
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
 use self::options::Options;
+pub(super) use self::reapi::{Files, Service};
 pub(super) use self::server::{Dialect, Server};
 use crate::error::{Error, Result};
 use crate::key::{Names, ObjectName};
@@ -36,6 +39,7 @@ pub struct Location(pub(super) Place);
 pub(super) enum Place {
     Folder(PathBuf),
     Bucket(Bucket),
+    Reapi(Service),
     Server(Server),
 }
 
@@ -70,7 +74,7 @@ impl Location {
         let (scheme, rest) = url.split_once("://").ok_or_else(|| {
             Error::invalid(
                 "an upstream is a URL: file:///folder, s3://bucket/prefix?endpoint=…&region=…, \
-                 azure://container/prefix?account=…, gs://bucket/prefix or https://host/prefix",
+                 azure://container/prefix?account=…, gs://bucket/prefix, https://host/prefix or grpcs://host/instance",
             )
         })?;
         let bucket = |scheme| Bucket::parse(scheme, rest).map(Place::Bucket).map(Self);
@@ -79,9 +83,10 @@ impl Location {
             "s3" => bucket("s3"),
             "azure" | "az" => bucket("azure"),
             "gs" | "gcs" => bucket("gs"),
+            "grpc" | "grpcs" => Service::parse(scheme == "grpcs", rest).map(Place::Reapi).map(Self),
             "http" | "https" => Server::parse(scheme, rest).map(Place::Server).map(Self),
             _ => Err(Error::invalid(format!(
-                "`{}` is not a kind of upstream: file, s3, azure, gs, http or https",
+                "`{}` is not a kind of upstream: file, s3, azure, gs, http, https, grpc or grpcs",
                 scheme.escape_debug()
             ))),
         }
@@ -92,6 +97,7 @@ impl Location {
         match &self.0 {
             Place::Folder(path) => format!("file://{}", escape(&path.to_string_lossy())),
             Place::Bucket(bucket) => bucket.url(),
+            Place::Reapi(service) => service.url(),
             Place::Server(server) => server.url(),
         }
     }
@@ -100,14 +106,14 @@ impl Location {
     pub fn takes_credentials(&self) -> bool {
         match self.0 {
             Place::Folder(_) => false,
-            Place::Bucket(_) | Place::Server(_) => true,
+            Place::Bucket(_) | Place::Server(_) | Place::Reapi(_) => true,
         }
     }
 
-    /// In which form it has its names: Google's buckets have no shard folders.
+    /// In which form it has its names: Google's buckets and what is asked by digest have no shard folders.
     pub fn names(&self) -> Names {
         match &self.0 {
-            Place::Bucket(Bucket { kind: Kind::Google, .. }) => Names::Flat,
+            Place::Bucket(Bucket { kind: Kind::Google, .. }) | Place::Reapi(_) => Names::Flat,
             Place::Folder(_) | Place::Bucket(_) => Names::Sharded,
             Place::Server(server) => server.names(),
         }
@@ -117,6 +123,7 @@ impl Location {
     pub(super) fn identity(&self) -> String {
         match &self.0 {
             Place::Folder(_) => self.url(),
+            Place::Reapi(service) => service.identity(),
             Place::Server(server) => server.identity(),
             Place::Bucket(Bucket { kind, name, prefix, endpoint, .. }) => {
                 let at = |own| endpoint.as_deref().unwrap_or(own);

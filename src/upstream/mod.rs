@@ -1,13 +1,13 @@
 //! Upstreams: the object stores behind this machine.
 //!
-//! [`Upstream`] is the one store trait; a folder, buckets (S3, Azure, Google) and servers that are asked by plain HTTP
-//! implement it. Nothing above this
+//! [`Upstream`] is the one store trait; a folder, buckets (S3, Azure, Google), servers that are asked by plain HTTP and
+//! caches that speak the Remote Execution API implement it. Nothing above this
 //! layer calls it: the cache holds [`Remote`]s, each one store with its two breakers, its deadlines and its tasks on
 //! the upstream [`Runtime`], so that a dead resolver or a hanging network share delays nothing that is here.
 //!
 //! ```text
 //! cache -> Remote -> breaker open? refuse at once
-//!                    else a task on the upstream runtime -> Upstream (folder | bucket | server)
+//!                    else a task on the upstream runtime -> Upstream (folder | bucket | server | reapi)
 //!                         -> Ok, or Fault { signal, failure }: the signal moves the breaker, the failure goes back
 //! ```
 //!
@@ -41,6 +41,7 @@ mod object;
 mod prefix;
 mod probe;
 mod pump;
+mod reapi;
 mod remote;
 mod runtime;
 mod surroundings;
@@ -286,6 +287,12 @@ pub trait Upstream: Send + Sync + fmt::Debug {
     fn carries(&self, _name: &ObjectName) -> bool {
         true
     }
+    /// Whether it asks for content by digest and size, and so has a use for [`Upstream::expect`].
+    fn asks_by_size(&self) -> bool {
+        false
+    }
+    /// The content that this name is the digest of has so many bytes, as far as the caller knows.
+    fn expect(&self, _name: &ObjectName, _len: u64) {}
     /// Whether its keys are others than those of its last call.
     fn has_other_keys(&self) -> bool {
         false

@@ -123,6 +123,16 @@ impl Upstream for Below {
         self.name(name).is_some_and(|name| self.store.carries(&name))
     }
 
+    fn asks_by_size(&self) -> bool {
+        self.store.asks_by_size()
+    }
+
+    fn expect(&self, name: &ObjectName, len: u64) {
+        if let Some(name) = self.name(name) {
+            self.store.expect(&name, len);
+        }
+    }
+
     fn has_other_keys(&self) -> bool {
         self.store.has_other_keys()
     }

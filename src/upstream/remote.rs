@@ -20,6 +20,7 @@ use super::object::Objects;
 use super::prefix::below;
 use super::probe;
 use super::pump::pump;
+use super::reapi::Reapi;
 use super::runtime::{Runtime, Spawner};
 use super::surroundings::Wake;
 use super::{
@@ -93,6 +94,11 @@ impl Remote {
             }
             Place::Folder(path) => Arc::new(Folder::new(path.clone())),
             Place::Bucket(bucket) => Arc::new(Objects::new(bucket, &settings, spawner.clone())?),
+            Place::Reapi(service) => {
+                // An instance below the instance: its names are digests, which nothing can be put before.
+                let store = Arc::new(Reapi::new(service.below(prefix), &settings, spawner.clone())?);
+                return Ok(Self::with(store, prefix, settings, spawner));
+            }
             // Where a prefix goes in its paths is for its dialect to say.
             Place::Server(server) => {
                 let store = Arc::new(Http::new(server, prefix, &settings, &spawner)?);
@@ -205,6 +211,17 @@ impl Remote {
     /// Whether it can keep an object of this name.
     pub fn carries(&self, name: &ObjectName) -> bool {
         self.inner.store.carries(name)
+    }
+
+    /// Whether it asks for content by digest and size: then it is to be told of sizes before it is asked, and takes an
+    /// action result only once the action is there.
+    pub fn asks_by_size(&self) -> bool {
+        self.inner.store.asks_by_size()
+    }
+
+    /// The content that this name is the digest of has so many bytes. A hint: it may be forgotten.
+    pub fn expect(&self, name: &ObjectName, len: u64) {
+        self.inner.store.expect(name, len);
     }
 
     /// Reads an object.

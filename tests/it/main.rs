@@ -53,4 +53,6 @@ mod units_systemd;
 mod upstream_contract;
 mod upstream_http;
 mod upstream_http_tools;
+mod upstream_reapi;
+mod upstream_reapi_strict;
 mod without_bytes;

@@ -53,6 +53,7 @@ impl Core {
 
     /// A stored result; `None` for other things that tools keep under such names.
     async fn result(&self, scope: &Scope, action: &Blob) -> Option<(Bytes, Tier)> {
+        self.context.cache.expect(scope, action.digest, action.size);
         let hit = self.context.cache.get(scope, &key(action).ok()?, ByteRange::Full).await.ok()??;
         let from = hit.from;
         let bytes = hit.body.collect(PARSED_BYTES_MAX as u64).await;
@@ -78,6 +79,7 @@ impl Core {
                  every path must be relative and not empty",
             ));
         }
+        self.context.cache.expect(&scope, action.digest, action.size);
         match self.store_result(&scope, &action, &result).await {
             Ok(()) | Err(None) => self.stats.puts.one(),
             Err(Some(status)) => return Err(status),

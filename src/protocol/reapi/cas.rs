@@ -192,6 +192,7 @@ impl Core {
         deadline: Instant,
     ) -> Option<(Bytes, Tier)> {
         let key = Key::Content(blob.digest);
+        self.context.cache.expect(scope, blob.digest, blob.size);
         let got = timeout_at(deadline, self.context.cache.get(scope, &key, ByteRange::Full)).await;
         let hit = got.ok()?.ok()??;
         if hit.meta.len != blob.size {

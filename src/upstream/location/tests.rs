@@ -5,7 +5,7 @@ use super::*;
 fn bucket(url: &str) -> Bucket {
     match Location::parse(url).unwrap().0 {
         Place::Bucket(bucket) => bucket,
-        Place::Folder(_) | Place::Server(_) => panic!("{url} is a bucket"),
+        Place::Folder(_) | Place::Server(_) | Place::Reapi(_) => panic!("{url} is a bucket"),
     }
 }
 

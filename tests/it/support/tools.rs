@@ -7,6 +7,7 @@
 pub(crate) mod bazel;
 pub(crate) mod casd;
 pub(crate) mod ccache;
+pub(crate) mod depot;
 pub(crate) mod doors;
 pub(crate) mod gradle;
 pub(crate) mod lage;

@@ -98,7 +98,10 @@ impl Core {
         } else {
             let hit = match cache.get_now(scope, &key) {
                 Some(hit) if range == ByteRange::Full => Some(hit),
-                _ => cache.get(scope, &key, range).await.ok().flatten(),
+                _ => {
+                    cache.expect(scope, blob.digest, blob.size);
+                    cache.get(scope, &key, range).await.ok().flatten()
+                }
             };
             hit.ok_or_else(absent)?
         };

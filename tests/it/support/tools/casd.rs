@@ -26,6 +26,11 @@ impl Casd {
         Self::start(&[format!("--remote={remote}"), format!("--instance={instance}")])
     }
 
+    /// A cache of its own, before nobody.
+    pub(crate) fn alone() -> Self {
+        Self::start(&[])
+    }
+
     fn start(arguments: &[String]) -> Self {
         let folder = TempDir::new().expect("a temporary folder");
         let addr = free_addr();

@@ -1,0 +1,115 @@
+//! Messages whose bytes are shared, not copied: else as the API's own.
+
+use bazel_remote_apis::build::bazel::remote::execution::v2 as wire;
+use bytes::Bytes;
+use prost::Message;
+
+use super::Blob;
+
+/// `google.rpc.Status`, without details.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Verdict {
+    #[prost(int32, tag = "1")]
+    pub(super) code: i32,
+    #[prost(string, tag = "2")]
+    pub(super) message: String,
+}
+
+/// `BatchUpdateBlobsRequest`.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Updates {
+    #[prost(string, tag = "1")]
+    pub(super) instance: String,
+    #[prost(message, repeated, tag = "2")]
+    pub(super) blobs: Vec<Update>,
+    #[prost(int32, tag = "5")]
+    pub(super) function: i32,
+}
+
+/// `BatchUpdateBlobsRequest.Request`.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Update {
+    #[prost(message, optional, tag = "1")]
+    pub(super) digest: Option<wire::Digest>,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub(super) data: Bytes,
+}
+
+/// `BatchUpdateBlobsResponse`.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Updated {
+    #[prost(message, repeated, tag = "1")]
+    pub(super) blobs: Vec<UpdatedBlob>,
+}
+
+/// `BatchUpdateBlobsResponse.Response`.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct UpdatedBlob {
+    #[prost(message, optional, tag = "1")]
+    pub(super) digest: Option<wire::Digest>,
+    #[prost(message, optional, tag = "2")]
+    pub(super) status: Option<Verdict>,
+}
+
+/// `BatchReadBlobsResponse`.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Reads {
+    #[prost(message, repeated, tag = "1")]
+    pub(super) blobs: Vec<ReadBlob>,
+}
+
+/// `BatchReadBlobsResponse.Response`, of a request that takes nothing compressed.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct ReadBlob {
+    #[prost(message, optional, tag = "1")]
+    pub(super) digest: Option<wire::Digest>,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub(super) data: Bytes,
+    #[prost(message, optional, tag = "3")]
+    pub(super) status: Option<Verdict>,
+}
+
+/// `UpdateActionResultRequest`, whose result stays the bytes that it is.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct ResultUpdate {
+    #[prost(string, tag = "1")]
+    pub(super) instance: String,
+    #[prost(message, optional, tag = "2")]
+    pub(super) action: Option<wire::Digest>,
+    #[prost(bytes = "bytes", tag = "3")]
+    pub(super) result: Bytes,
+    #[prost(int32, tag = "5")]
+    pub(super) function: i32,
+}
+
+/// `google.bytestream.WriteRequest`.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Write {
+    #[prost(string, tag = "1")]
+    pub(super) resource_name: String,
+    #[prost(int64, tag = "2")]
+    pub(super) write_offset: i64,
+    #[prost(bool, tag = "3")]
+    pub(super) finish_write: bool,
+    #[prost(bytes = "bytes", tag = "10")]
+    pub(super) data: Bytes,
+}
+
+/// `google.bytestream.ReadResponse`.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Piece {
+    #[prost(bytes = "bytes", tag = "10")]
+    pub(super) data: Bytes,
+}
+
+/// SHA-256, by its number in the API.
+pub(super) const SHA256: i32 = wire::digest_function::Value::Sha256 as i32;
+
+// === impl Blob ===
+
+impl Blob {
+    /// As the API names it.
+    pub(super) fn wire(self) -> wire::Digest {
+        wire::Digest { hash: self.digest.hex(), size_bytes: i64::try_from(self.len).unwrap_or(i64::MAX) }
+    }
+}
