@@ -56,7 +56,6 @@ impl super::Keys for Keys {
                 | Credentials::Keys { .. }
                 | Credentials::Token(_)
                 | Credentials::File { .. }
-                | Credentials::Token(_)
                 | Credentials::Stored(_)
                 | Credentials::InstanceMetadata => {
                     Err("is a connection string without AccountKey and SharedAccessSignature".into())
