@@ -152,7 +152,7 @@ fn turborepo_remote_cache_that_does_not_let_us_in_is_a_state_and_loses_nothing()
 
 #[test]
 fn bazel_is_restored_through_nginx() {
-    let nginx = Nginx::start("");
+    let nginx = Nginx::start();
     let url = format!("http://{}?dialect=bazel", nginx.addr());
     let (desk, laptop) = (machine(&url, nginx::TOKEN), machine(&url, nginx::TOKEN));
     restored(&Bazel::checkout("v1"), &desk, &laptop.url());

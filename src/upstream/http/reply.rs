@@ -219,6 +219,10 @@ impl Reply {
             // A server that is spoken to in the wrong way says so in a page.
             413 if call == Call::Put => Failure::Refused(self.words("")).into(),
             400 if call == Call::Put && !self.is_page => Failure::Refused(self.words("")).into(),
+            400 if self.is_page => state(
+                Signal::Fault,
+                "it takes no such requests: is a client certificate missing or a foreign one, or is it https?",
+            ),
             429 => Failure::Throttled { retry_after: self.retry_after }.into(),
             503 if self.retry_after.is_some() && !self.is_page => {
                 Failure::Throttled { retry_after: self.retry_after }.into()
