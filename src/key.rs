@@ -20,7 +20,7 @@ use std::time::Duration;
 use crate::digest::{Digest, Function};
 use crate::error::{Error, Result};
 
-pub use object::ObjectName;
+pub use object::{Names, ObjectName};
 pub use scope::{Namespace, Owner, Policy, Prefetch, Scope, UpstreamId};
 
 /// The name of a named entry within its space: 1 to 1,024 bytes without NUL.
@@ -59,6 +59,8 @@ pub struct Space {
     pub naming: Naming,
     /// The shape of the name upstream.
     pub layout: Layout,
+    /// What is before and what is behind the namespace in Larder's own URL map, where the layout doesn't say it.
+    pub route: (&'static str, &'static str),
     /// Whether entries are action results that name other entries (see [`crate::links`]).
     pub linked: bool,
     /// An attribute that other tools keep in an object of its own beside the entry.
@@ -139,7 +141,25 @@ impl Name {
 impl Space {
     /// A space without links and siblings, whose entries are answered as they come.
     pub const fn new(protocol: &'static str, naming: Naming, layout: Layout) -> Self {
-        Self { protocol, naming, layout, linked: false, sibling: None, asks_first: false, whole_bytes_max: 0 }
+        let route = ("", protocol);
+        Self {
+            protocol,
+            naming,
+            layout,
+            route,
+            linked: false,
+            sibling: None,
+            asks_first: false,
+            whole_bytes_max: 0,
+        }
+    }
+
+    /// Its paths in Larder's own URL map: what is before the namespace, and behind it. The protocol behind it if this
+    /// isn't said.
+    #[must_use]
+    pub const fn with_route(mut self, before: &'static str, behind: &'static str) -> Self {
+        self.route = (before, behind);
+        self
     }
 
     /// What is no longer than `bytes` is answered whole or not at all, where the time suffices.

@@ -27,6 +27,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("secret_service", &["upstream/credentials/stored/keychain.rs"]),
     ("security_framework", &["upstream/credentials/stored/keychain.rs"]),
     ("zeroize", &["upstream/credentials"]),
+    ("reqwest", &["upstream/http"]),
     ("prost", &["links", "protocol/reapi"]),
     ("bazel_remote_apis", &["protocol/reapi"]),
     ("tonic", &["protocol/reapi"]),

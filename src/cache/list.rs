@@ -197,7 +197,7 @@ impl Cache {
         after: Option<&str>,
     ) -> Option<(Vec<(String, upstream::Listed)>, bool)> {
         let Wanted { scope, space, prefix, limit } = *wanted;
-        let object = |name: &str| space.object_prefix(scope, name, remote.sharded());
+        let object = |name: &str| space.object_prefix(scope, name, remote.names());
         let (prefix, mut after) = (object(prefix), after.map(object));
         let mut names = Vec::new();
         loop {
@@ -210,7 +210,7 @@ impl Cache {
             let more = page.len() >= limit.max(PAGE);
             after = page.last().map(|last| last.name.to_string());
             names.extend(page.into_iter().filter_map(|object| {
-                let name = space.name_of(scope, &object.name, remote.sharded())?;
+                let name = space.name_of(scope, &object.name, remote.names())?;
                 Some((name.as_str().to_owned(), object))
             }));
             if !more || names.len() >= limit {

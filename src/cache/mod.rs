@@ -291,8 +291,9 @@ impl Asked {
         Self { id: EntryId::of(&canonical), canonical, scope: scope.clone(), key: key.clone() }
     }
 
+    /// The name there; `None` when the upstream can't carry it.
     fn object_name(&self, remote: &Remote) -> Option<ObjectName> {
-        self.key.object_name(&self.scope, remote.sharded())
+        self.key.object_name(&self.scope, remote.names()).filter(|name| remote.carries(name))
     }
 
     fn space(&self) -> Option<&Space> {

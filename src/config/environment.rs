@@ -89,6 +89,8 @@ pub struct Environment {
     /// What the kinds of stored credentials read that are the clouds' own: roles of containers, workload identity. Some
     /// are secrets.
     pub issuers: BTreeMap<String, String>,
+    /// `LARDER_UPSTREAM_TOKEN`: of upstreams that are no bucket.
+    pub upstream_token: Option<String>,
     /// What the build tools of this shell would read: those that are set of what `larder doctor` looks at, and the one that
     /// `MOON_REMOTE_AUTH_TOKEN` names. Some are secrets.
     pub tools: BTreeMap<String, String>,
@@ -192,6 +194,7 @@ impl Environment {
             azure_connection: var("AZURE_STORAGE_CONNECTION_STRING"),
             google_credentials: var("GOOGLE_APPLICATION_CREDENTIALS").map(PathBuf::from),
             issuers: ISSUERS.iter().filter_map(|name| Some(((*name).to_owned(), var(name)?))).collect(),
+            upstream_token: var("LARDER_UPSTREAM_TOKEN"),
             tools,
         }
     }

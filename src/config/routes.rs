@@ -139,7 +139,8 @@ impl Router<'_> {
                     Some(near) => format!("`{text}` is not declared; is `{near}` meant?"),
                     None => format!(
                         "`{text}` is not a URL, nor one of `[upstreams.NAME]`; none, file:///path, \
-                         s3://bucket/prefix, azure://container/prefix and gs://bucket/prefix are known"
+                         s3://bucket/prefix, azure://container/prefix, gs://bucket/prefix and https://host/prefix are \
+                         known"
                     ),
                 };
                 self.problems.push(top.problem("upstream", words));

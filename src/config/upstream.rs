@@ -8,6 +8,7 @@
 //!                                          &read_only=true                    never written to
 //! azure://container/prefix?account=…&endpoint=…   with credentials, instance_metadata and read_only as well
 //! gs://bucket/prefix?endpoint=…                   likewise
+//! http(s)://host/prefix?dialect=…                 with credentials, a token or headers, and read_only
 //! ```
 //!
 //! What Azure's and Google's own variables say is put together in [`super::clouds`].
@@ -41,15 +42,19 @@ impl Upstream {
         }
         let (base, query) = url.split_once('?').unwrap_or((url, ""));
         let Some((scheme, _)) = base.split_once("://") else {
-            return Err("is not a URL; none, file:///path, s3://bucket/prefix, azure://container/prefix?account=… and \
-                        gs://bucket/prefix are known"
-                .into());
+            return Err(
+                "is not a URL; none, file:///path, s3://bucket/prefix, azure://container/prefix?account=…, \
+                        gs://bucket/prefix and https://host/prefix are known"
+                    .into(),
+            );
         };
+        let takes_token = matches!(scheme, "http" | "https");
         let (is_s3, is_azure, is_google) = match scheme {
             "file" => (false, false, false),
             "s3" => (true, false, false),
             "azure" | "az" => (false, true, false),
             "gs" | "gcs" => (false, false, true),
+            _ if takes_token => (false, false, false),
             other => return Err(unknown_scheme(other)),
         };
         let is_cloud = is_s3 || is_azure || is_google;
@@ -65,10 +70,10 @@ impl Upstream {
                 .decode_utf8()
                 .map_err(|_| format!("option `{}` is not UTF-8; write é as %C3%A9", name.escape_debug()))?;
             match name {
-                "credentials" if is_cloud && matches!(&*value, "" | "true") => {
+                "credentials" if (is_cloud || takes_token) && matches!(&*value, "" | "true") => {
                     return Err("names no credentials file; write it as credentials=/path".into());
                 }
-                "credentials" if is_cloud => file = Some(PathBuf::from(&*value)),
+                "credentials" if is_cloud || takes_token => file = Some(PathBuf::from(&*value)),
                 "profile" if is_s3 && matches!(&*value, "" | "true") => {
                     return Err("names no profile; write it as profile=ci".into());
                 }
@@ -101,6 +106,8 @@ impl Upstream {
             environment.azure_keys(&mut passed_on, file, metadata)?
         } else if is_google {
             environment.google_keys(file, metadata)
+        } else if takes_token {
+            environment.token(file)
         } else {
             Credentials::Anonymous
         };
@@ -139,6 +146,15 @@ impl Environment {
         }
     }
 
+    /// What is sent to a cache that is no bucket: the URL's file, the environment's token, nothing.
+    fn token(&self, file: Option<PathBuf>) -> Credentials {
+        match (file, &self.upstream_token) {
+            (Some(path), _) => Credentials::File { path, profile: None },
+            (None, Some(token)) => Credentials::Token(token.clone()),
+            (None, None) => Credentials::Anonymous,
+        }
+    }
+
     /// Adds what the URL leaves out.
     fn complete(&self, options: &mut Vec<String>) {
         for (name, value) in [("region", &self.region), ("endpoint", &self.endpoint)] {
@@ -154,15 +170,12 @@ impl Environment {
 /// Says what is known, and how what was most likely meant is written.
 fn unknown_scheme(scheme: &str) -> String {
     let meant = match &*scheme.to_ascii_lowercase() {
-        "http" | "https" => {
-            "; a store of its own host is that with an endpoint, as in s3://bucket?endpoint=https://host"
-        }
         "abfs" | "abfss" | "wasb" | "wasbs" => "; Azure's is azure://container/prefix?account=…",
         "s3a" | "s3n" | "s3" => "; S3's is s3://bucket/prefix",
         _ => "",
     };
     format!(
-        "has the scheme `{}`; none, file, s3, azure and gs are known{meant}",
+        "has the scheme `{}`; none, file, s3, azure, gs, http and https are known{meant}",
         scheme.escape_debug().take(40).collect::<String>()
     )
 }
@@ -247,6 +260,21 @@ mod tests {
             let words = Upstream::parse(bad, &environment);
             assert!(words.is_err_and(|words| words.contains(word)), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_token_comes_from_the_urls_file_or_the_environment_and_goes_to_no_bucket() {
+        let environment = Environment { upstream_token: Some("hush".into()), ..Environment::default() };
+        let found = parse("https://cache.example.com/team?dialect=bazel&read_only=true", &environment);
+        assert_eq!(found.url, "https://cache.example.com/team?dialect=bazel");
+        assert_eq!((found.credentials, found.read_only), (Credentials::Token("hush".into()), true));
+        let found = parse("http://localhost:1?credentials=/etc/t", &environment);
+        assert_eq!(found.url, "http://localhost:1");
+        assert_eq!(found.credentials, Credentials::File { path: "/etc/t".into(), profile: None });
+        assert_eq!(parse("https://h", &Environment::default()).credentials, Credentials::Anonymous);
+        assert_eq!(parse("s3://bucket", &environment).credentials, Credentials::Anonymous);
+        let words = Upstream::parse("https://h?credentials=", &environment).expect_err("no file");
+        assert!(words.contains("credentials=/path"), "{words}");
     }
 
     #[test]

@@ -11,6 +11,17 @@ use crate::digest::Function;
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ObjectName(Arc<str>);
 
+/// In which form an upstream has its names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Names {
+    /// `cas/{hh}/{hash}`: with shard folders.
+    Sharded,
+    /// `cas/{hash}`: the same without.
+    Flat,
+    /// The paths of Larder's own URL map, with the namespaces: what a server is asked for by HTTP.
+    Paths,
+}
+
 const OBJECT_NAME_BYTES_MAX: usize = 900;
 
 // === impl ObjectName ===
@@ -45,19 +56,19 @@ impl fmt::Display for ObjectName {
 // === impl Key ===
 
 impl Key {
-    /// The name upstream, on stores with (`sharded`) or without shard folders. `None` when no store would carry it
-    /// unchanged: such an entry is kept locally only.
-    pub fn object_name(&self, scope: &Scope, sharded: bool) -> Option<ObjectName> {
+    /// The name upstream, in the form of `names`. `None` when no store would carry it unchanged: such an entry is kept
+    /// locally only.
+    pub fn object_name(&self, scope: &Scope, names: Names) -> Option<ObjectName> {
         match self {
             Self::Content(digest) => {
                 let folder = match digest.function() {
                     Function::Sha256 => "cas",
                     Function::Blake3 => "cas-blake3",
                 };
-                ObjectName::parse(&in_shard(folder, &digest.hex(), sharded))
+                ObjectName::parse(&in_shard(folder, &digest.hex(), names))
             }
             Self::Named { space, name } => {
-                ObjectName::parse(&space.object_prefix(scope, name.as_str(), sharded))
+                ObjectName::parse(&space.object_prefix(scope, name.as_str(), names))
             }
         }
     }
@@ -68,9 +79,15 @@ impl Key {
 impl Space {
     /// What the objects of all names with `prefix` begin with; of a whole name, its object. Objects sort as their
     /// names do, so this also says where in a listing a name would be.
-    pub fn object_prefix(&self, scope: &Scope, prefix: &str, sharded: bool) -> String {
+    pub fn object_prefix(&self, scope: &Scope, prefix: &str, names: Names) -> String {
         match self.layout {
-            Layout::Sharded => in_shard(self.protocol, prefix, sharded),
+            Layout::Sharded | Layout::Verbatim if names == Names::Paths => {
+                let (before, behind) = self.route;
+                let namespace = scope.namespace.as_str();
+                let folders = [before, namespace, behind].into_iter().filter(|part| !part.is_empty());
+                folders.chain([prefix]).collect::<Vec<_>>().join("/")
+            }
+            Layout::Sharded => in_shard(self.protocol, prefix, names),
             Layout::Verbatim => prefix.into(),
             Layout::Namespaced => {
                 let namespace = scope.namespace.as_str();
@@ -81,21 +98,21 @@ impl Space {
     }
 
     /// The name whose object this is, if it is one of this space: the inverse of [`Key::object_name`].
-    pub fn name_of(&self, scope: &Scope, object: &ObjectName, sharded: bool) -> Option<Name> {
+    pub fn name_of(&self, scope: &Scope, object: &ObjectName, names: Names) -> Option<Name> {
         let object = object.as_str();
         if self.sibling.is_some_and(|sibling| object.ends_with(sibling.suffix)) {
             return None;
         }
-        let rest = object.strip_prefix(&*self.object_prefix(scope, "", sharded))?;
+        let rest = object.strip_prefix(&*self.object_prefix(scope, "", names))?;
         // Behind its shard, `hh/`, or without one: whichever leads here.
         let candidates = [rest.get(3..), Some(rest)].into_iter().flatten();
-        let name = candidates.into_iter().find(|name| self.object_prefix(scope, name, sharded) == object)?;
+        let name = candidates.into_iter().find(|name| self.object_prefix(scope, name, names) == object)?;
         Name::parse(name).ok()
     }
 }
 
-fn in_shard(folder: &str, hash: &str, sharded: bool) -> String {
-    match hash.get(..2).filter(|_| sharded) {
+fn in_shard(folder: &str, hash: &str, names: Names) -> String {
+    match hash.get(..2).filter(|_| names == Names::Sharded) {
         Some(shard) => format!("{folder}/{shard}/{hash}"),
         None => format!("{folder}/{hash}"),
     }
@@ -112,8 +129,10 @@ mod tests {
     const AC: Space = Space::new("ac", Naming::Immutable, Layout::Sharded).with_links();
     const BLOB: Space =
         Space::new("blob", Naming::Mutable { max_age: Duration::from_secs(60) }, Layout::Namespaced);
-    const TURBO: Space =
-        Space::new("turborepo", Naming::Immutable, Layout::Verbatim).with_sibling("artifacttag", ".tag");
+    const TURBO: Space = Space::new("turborepo", Naming::Immutable, Layout::Verbatim)
+        .with_route("", "v8/artifacts")
+        .with_sibling("artifacttag", ".tag");
+    const S3: Space = Space::new("s3", Naming::Immutable, Layout::Verbatim).with_route("s3", "");
 
     fn scope(namespace: &str) -> Scope {
         Scope {
@@ -129,45 +148,62 @@ mod tests {
         let digest = Digest::of(Function::Sha256, b"");
         let hex = digest.hex();
         let content = Key::Content(digest);
-        let object =
-            |key: &Key, ns, sharded| key.object_name(&scope(ns), sharded).map(|name| name.to_string());
-        assert_eq!(object(&content, "any", true), Some(format!("cas/e3/{hex}")));
-        assert_eq!(object(&content, "any", false), Some(format!("cas/{hex}")));
+        let object = |key: &Key, ns, names| key.object_name(&scope(ns), names).map(|name| name.to_string());
+        assert_eq!(object(&content, "any", Names::Sharded), Some(format!("cas/e3/{hex}")));
+        assert_eq!(object(&content, "any", Names::Flat), Some(format!("cas/{hex}")));
         let blake3 = Digest::of(Function::Blake3, b"");
         assert_eq!(
-            object(&Key::Content(blake3), "", true),
+            object(&Key::Content(blake3), "", Names::Sharded),
             Some(format!("cas-blake3/{}/{}", &blake3.hex()[..2], blake3.hex()))
         );
         let action = Key::Named { space: AC, name: Name::parse(&hex).expect("valid") };
-        assert_eq!(object(&action, "team", true), Some(format!("ac/e3/{hex}")));
+        assert_eq!(object(&action, "team", Names::Sharded), Some(format!("ac/e3/{hex}")));
         let blob = Key::Named { space: BLOB, name: Name::parse("a/b").expect("valid") };
-        assert_eq!(object(&blob, "ns", true), Some("blob/ns/a/b".into()));
+        assert_eq!(object(&blob, "ns", Names::Sharded), Some("blob/ns/a/b".into()));
+    }
+
+    #[test]
+    fn names_of_an_http_upstream_are_larders_own_paths() {
+        let named = |space, name| Key::Named { space, name: Name::parse(name).expect("valid") };
+        for (key, namespace, expected) in [
+            (Key::Content(Digest::of(Function::Sha256, b"")), "web", None),
+            (named(AC, "0f"), "", Some("ac/0f")),
+            (named(AC, "0f"), "web/app", Some("web/app/ac/0f")),
+            (named(TURBO, "team/0f"), "web", Some("web/v8/artifacts/team/0f")),
+            (named(TURBO, "team/0f"), "", Some("v8/artifacts/team/0f")),
+            (named(BLOB, "a/b"), "web", Some("blob/web/a/b")),
+            (named(S3, "a/b"), "bucket", Some("s3/bucket/a/b")),
+        ] {
+            let name = key.object_name(&scope(namespace), Names::Paths).expect("portable");
+            let content = format!("cas/{}", Digest::of(Function::Sha256, b"").hex());
+            assert_eq!(name.as_str(), expected.unwrap_or(&content));
+        }
     }
 
     #[test]
     fn a_name_that_no_store_carries_has_no_object() {
         for name in ["a//b", "a/./b", "../a", "a/", "/a", "a\u{1}b", &"x".repeat(901)] {
             let key = Key::Named { space: BLOB, name: Name::parse(name).expect("valid locally") };
-            assert_eq!(key.object_name(&scope("ns"), true), None, "{name}");
+            assert_eq!(key.object_name(&scope("ns"), Names::Sharded), None, "{name}");
         }
     }
 
     #[test]
     fn objects_lead_back_to_their_names_and_sort_as_they_do() {
         let scope = scope("ns");
-        for space in [AC, BLOB, TURBO] {
-            for sharded in [true, false] {
-                let mut names = ["a", "ab", "abc/d", "a-", "a0", "aé", "é", "éa", "b", "ab/ab/ab", "zz"];
-                names.sort_unstable();
+        for space in [AC, BLOB, TURBO, S3] {
+            for names in [Names::Sharded, Names::Flat, Names::Paths] {
+                let mut given = ["a", "ab", "abc/d", "a-", "a0", "aé", "é", "éa", "b", "ab/ab/ab", "zz"];
+                given.sort_unstable();
                 let mut before = String::new();
-                for name in names {
+                for name in given {
                     let name = Name::parse(name).expect("valid");
                     let key = Key::Named { space, name: name.clone() };
-                    let object = key.object_name(&scope, sharded).expect("portable");
-                    assert_eq!(space.name_of(&scope, &object, sharded).as_ref(), Some(&name), "{object}");
+                    let object = key.object_name(&scope, names).expect("portable");
+                    assert_eq!(space.name_of(&scope, &object, names).as_ref(), Some(&name), "{object}");
                     assert!(before.as_str() < object.as_str(), "{before} then {object}");
                     for end in (0..name.as_str().len()).filter(|end| name.as_str().is_char_boundary(*end)) {
-                        let prefix = space.object_prefix(&scope, &name.as_str()[..end], sharded);
+                        let prefix = space.object_prefix(&scope, &name.as_str()[..end], names);
                         assert!(object.as_str().starts_with(&prefix), "{object} begins with {prefix}");
                     }
                     before = object.to_string();
@@ -183,7 +219,7 @@ mod tests {
             (TURBO, "team/0123.tag"),
         ] {
             let object = ObjectName::parse(object).expect("portable");
-            assert_eq!(space.name_of(&scope, &object, true), None, "{object}");
+            assert_eq!(space.name_of(&scope, &object, Names::Sharded), None, "{object}");
         }
     }
 }

@@ -56,8 +56,9 @@ struct Gzip {
 }
 
 /// Task outputs, under the names that npm `@nx/s3-cache` gives them.
-pub const ARCHIVES: Space =
-    Space::new("nx", Naming::Immutable, Layout::Verbatim).whole_up_to(WHOLE_BYTES_MAX);
+pub const ARCHIVES: Space = Space::new("nx", Naming::Immutable, Layout::Verbatim)
+    .with_route("", "v1/cache")
+    .whole_up_to(WHOLE_BYTES_MAX);
 
 /// The digits of the largest u64.
 const HASH_BYTES_MAX: usize = 20;

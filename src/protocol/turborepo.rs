@@ -56,8 +56,9 @@ pub enum Route {
 }
 
 /// Artifacts, where npm `turborepo-remote-cache` looks for them.
-pub const ARTIFACTS: Space =
-    Space::new("turborepo", Naming::Immutable, Layout::Verbatim).with_sibling(TAG_ATTR, ".tag");
+pub const ARTIFACTS: Space = Space::new("turborepo", Naming::Immutable, Layout::Verbatim)
+    .with_route("", "v8/artifacts")
+    .with_sibling(TAG_ATTR, ".tag");
 
 /// The attribute that keeps `x-artifact-tag`.
 const TAG_ATTR: &str = "artifacttag";

@@ -19,6 +19,9 @@ use crate::key::ObjectName;
 /// So many reads denied one by one, and none answered: the keys may read nothing at all.
 const DENIED_READS_TOLD: u32 = 16;
 
+/// While an answer is being taken in, it is looked at again whether it still is after this.
+const RECEIVING: Duration = Duration::from_secs(1);
+
 /// One upstream, behind all its handles.
 pub(super) struct Inner {
     pub(super) settings: RemoteSettings,
@@ -44,7 +47,8 @@ pub(super) struct Inner {
 
 impl Inner {
     /// The head of an answer is due within `first_byte`: later it counts as a deadline, for the breaker. The call
-    /// itself goes on until `stall`, because who waits behind (a fill, a check) still has a use for it.
+    /// itself goes on until `stall`, because who waits behind (a fill, a check) still has a use for it; longer while the
+    /// store is taking in an answer for it.
     pub(super) async fn in_time<T>(&self, call: BoxFuture<'_, Result<T, Fault>>) -> Result<T, Fault> {
         let (due, last) = (self.settings.first_byte, self.settings.stall.max(self.settings.first_byte));
         let late = |after: Duration| {
@@ -55,8 +59,17 @@ impl Inner {
         match tokio::time::timeout(due, &mut call).await {
             Ok(answer) => answer,
             Err(_) => {
-                self.failed(&self.read, &late(due), None);
-                tokio::time::timeout(last - due, call).await.unwrap_or_else(|_| Err(late(last)))
+                if !self.store.is_receiving() {
+                    self.failed(&self.read, &late(due), None);
+                }
+                let mut wait = last - due;
+                loop {
+                    match tokio::time::timeout(wait, &mut call).await {
+                        Ok(answer) => return answer,
+                        Err(_) if self.store.is_receiving() => wait = RECEIVING,
+                        Err(_) => return Err(late(last)),
+                    }
+                }
             }
         }
     }

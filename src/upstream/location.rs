@@ -5,6 +5,8 @@
 //! s3://bucket[/prefix][?endpoint=https://host[:port]][&region=eu-central-1][&path_style=true][&allow_http=true]
 //! azure://container[/prefix]?account=name[&endpoint=https://host[:port][/name]][&allow_http=true]      also az://
 //! gs://bucket[/prefix][?endpoint=https://host[:port]][&allow_http=true]                                also gcs://
+//! https://host[:port][/prefix][?dialect=larder][&ca=FILE][&certificate=FILE&key=FILE]                  see [`server`]
+//! http://host[:port][/prefix][?dialect=larder][&allow_http=true]
 //! ```
 //!
 //! Without an endpoint it is Amazon's, the account's own host at Microsoft, Google's. With one, an S3 bucket is in the
@@ -12,14 +14,16 @@
 //! the URL: it is shown, logged and hashed.
 
 mod options;
+mod server;
 
 use std::path::{Component, Path, PathBuf};
 
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
 use self::options::Options;
+pub(super) use self::server::{Dialect, Server};
 use crate::error::{Error, Result};
-use crate::key::ObjectName;
+use crate::key::{Names, ObjectName};
 
 /// What a path or a query value can't hold unescaped.
 const ESCAPED: &AsciiSet = &CONTROLS.add(b' ').add(b'#').add(b'%').add(b'&').add(b'?').add(b'+');
@@ -32,6 +36,7 @@ pub struct Location(pub(super) Place);
 pub(super) enum Place {
     Folder(PathBuf),
     Bucket(Bucket),
+    Server(Server),
 }
 
 /// A bucket (Azure: a container), or a part of one.
@@ -65,7 +70,7 @@ impl Location {
         let (scheme, rest) = url.split_once("://").ok_or_else(|| {
             Error::invalid(
                 "an upstream is a URL: file:///folder, s3://bucket/prefix?endpoint=…&region=…, \
-                 azure://container/prefix?account=… or gs://bucket/prefix",
+                 azure://container/prefix?account=…, gs://bucket/prefix or https://host/prefix",
             )
         })?;
         let bucket = |scheme| Bucket::parse(scheme, rest).map(Place::Bucket).map(Self);
@@ -74,8 +79,9 @@ impl Location {
             "s3" => bucket("s3"),
             "azure" | "az" => bucket("azure"),
             "gs" | "gcs" => bucket("gs"),
+            "http" | "https" => Server::parse(scheme, rest).map(Place::Server).map(Self),
             _ => Err(Error::invalid(format!(
-                "`{}` is not a kind of upstream: file, s3, azure or gs",
+                "`{}` is not a kind of upstream: file, s3, azure, gs, http or https",
                 scheme.escape_debug()
             ))),
         }
@@ -86,6 +92,7 @@ impl Location {
         match &self.0 {
             Place::Folder(path) => format!("file://{}", escape(&path.to_string_lossy())),
             Place::Bucket(bucket) => bucket.url(),
+            Place::Server(server) => server.url(),
         }
     }
 
@@ -93,15 +100,16 @@ impl Location {
     pub fn takes_credentials(&self) -> bool {
         match self.0 {
             Place::Folder(_) => false,
-            Place::Bucket(_) => true,
+            Place::Bucket(_) | Place::Server(_) => true,
         }
     }
 
-    /// Whether names have shard folders on it: Google's buckets have them without.
-    pub fn sharded(&self) -> bool {
+    /// In which form it has its names: Google's buckets have no shard folders.
+    pub fn names(&self) -> Names {
         match &self.0 {
-            Place::Folder(_) => true,
-            Place::Bucket(bucket) => bucket.kind != Kind::Google,
+            Place::Bucket(Bucket { kind: Kind::Google, .. }) => Names::Flat,
+            Place::Folder(_) | Place::Bucket(_) => Names::Sharded,
+            Place::Server(server) => server.names(),
         }
     }
 
@@ -109,6 +117,7 @@ impl Location {
     pub(super) fn identity(&self) -> String {
         match &self.0 {
             Place::Folder(_) => self.url(),
+            Place::Server(server) => server.identity(),
             Place::Bucket(Bucket { kind, name, prefix, endpoint, .. }) => {
                 let at = |own| endpoint.as_deref().unwrap_or(own);
                 match kind {

@@ -1,12 +1,13 @@
 //! Upstreams: the object stores behind this machine.
 //!
-//! [`Upstream`] is the one store trait; a folder and buckets (S3, Azure, Google) implement it. Nothing above this
+//! [`Upstream`] is the one store trait; a folder, buckets (S3, Azure, Google) and servers that are asked by plain HTTP
+//! implement it. Nothing above this
 //! layer calls it: the cache holds [`Remote`]s, each one store with its two breakers, its deadlines and its tasks on
 //! the upstream [`Runtime`], so that a dead resolver or a hanging network share delays nothing that is here.
 //!
 //! ```text
 //! cache -> Remote -> breaker open? refuse at once
-//!                    else a task on the upstream runtime -> Upstream (folder | bucket)
+//!                    else a task on the upstream runtime -> Upstream (folder | bucket | server)
 //!                         -> Ok, or Fault { signal, failure }: the signal moves the breaker, the failure goes back
 //! ```
 //!
@@ -33,6 +34,7 @@ mod breaker;
 mod canary;
 mod credentials;
 mod folder;
+mod http;
 mod judge;
 mod location;
 mod object;
@@ -280,12 +282,21 @@ pub trait Upstream: Send + Sync + fmt::Debug {
     fn recover(&self) -> BoxFuture<'_, ()> {
         Box::pin(std::future::ready(()))
     }
+    /// Whether it can keep an object of this name. What it can't is absent on read and refused for good on write.
+    fn carries(&self, _name: &ObjectName) -> bool {
+        true
+    }
     /// Whether its keys are others than those of its last call.
     fn has_other_keys(&self) -> bool {
         false
     }
     /// Lets go of idle connections: after a sleep, or a change of addresses, they may be dead.
     fn disconnect(&self) {}
+    /// Whether it is taking in an answer whose end has to be seen before it is given: a call that is late then is none
+    /// that nobody answers.
+    fn is_receiving(&self) -> bool {
+        false
+    }
     /// The store's clock less this machine's, in seconds, when it last answered. `None`: it has not answered yet, or
     /// has no clock of its own.
     fn clock_skew(&self) -> Option<i64> {

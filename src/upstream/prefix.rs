@@ -119,6 +119,10 @@ impl Upstream for Below {
         self.store.recover()
     }
 
+    fn carries(&self, name: &ObjectName) -> bool {
+        self.name(name).is_some_and(|name| self.store.carries(&name))
+    }
+
     fn has_other_keys(&self) -> bool {
         self.store.has_other_keys()
     }

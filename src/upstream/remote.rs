@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use super::breaker::{Breaker, State};
 use super::folder::Folder;
+use super::http::Http;
 use super::judge::Inner;
 use super::location::{Location, Place};
 use super::object::Objects;
@@ -26,7 +27,7 @@ use super::{
     Upstream,
 };
 use crate::error::{Error, Result};
-use crate::key::{ObjectName, UpstreamId};
+use crate::key::{Names, ObjectName, UpstreamId};
 
 /// What a [`Remote`] is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,6 +93,11 @@ impl Remote {
             }
             Place::Folder(path) => Arc::new(Folder::new(path.clone())),
             Place::Bucket(bucket) => Arc::new(Objects::new(bucket, &settings, spawner.clone())?),
+            // Where a prefix goes in its paths is for its dialect to say.
+            Place::Server(server) => {
+                let store = Arc::new(Http::new(server, prefix, &settings, &spawner)?);
+                return Ok(Self::with(store, prefix, settings, spawner));
+            }
         };
         Ok(Self::with(below(store, prefix), prefix, settings, spawner))
     }
@@ -176,9 +182,9 @@ impl Remote {
         self.inner.tag
     }
 
-    /// Whether names have shard folders on it.
-    pub fn sharded(&self) -> bool {
-        self.inner.settings.location.sharded()
+    /// In which form it has its names.
+    pub fn names(&self) -> Names {
+        self.inner.settings.location.names()
     }
 
     /// Whether nothing is ever written to it.
@@ -194,6 +200,11 @@ impl Remote {
     /// Whether a write would be sent now.
     pub fn writable(&self) -> bool {
         !self.inner.settings.read_only && !self.inner.write.is_open()
+    }
+
+    /// Whether it can keep an object of this name.
+    pub fn carries(&self, name: &ObjectName) -> bool {
+        self.inner.store.carries(name)
     }
 
     /// Reads an object.

@@ -48,4 +48,6 @@ mod units_control;
 mod units_launchd;
 mod units_systemd;
 mod upstream_contract;
+mod upstream_http;
+mod upstream_http_tools;
 mod without_bytes;

@@ -9,6 +9,8 @@
 mod clouds;
 mod faults;
 mod folder;
+mod http;
+mod http_words;
 mod layout;
 mod suite;
 

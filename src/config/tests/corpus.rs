@@ -96,7 +96,7 @@ const CORPUS: &[(&str, &[&str])] = &[
         "upstream = \"bucket\"",
         &[
             "larder.toml:1:12: `upstream`: `bucket` is not a URL, nor one of `[upstreams.NAME]`; none, file:///path, \
-           s3://bucket/prefix, azure://container/prefix and gs://bucket/prefix are known",
+           s3://bucket/prefix, azure://container/prefix, gs://bucket/prefix and https://host/prefix are known",
         ],
     ),
     (

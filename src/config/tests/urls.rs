@@ -3,46 +3,80 @@
 use super::super::{Environment, Flags};
 use super::load_with;
 
+const NO_HOST: &str = "an HTTP upstream is https://host[:port][/prefix], with a name or an address: https://cache.example.com:9090";
+const NO_KEYS: &str = "an upstream URL can't hold a user or a password: put the token, or the header `Authorization: Basic …`, into a \
+                       file that only you can read, and say credentials=FILE; or set LARDER_UPSTREAM_TOKEN";
+const HTTP_PREFIX: &str = "the path of an HTTP upstream has an empty or a dot segment, a control character, or is over 100 bytes: name it \
+                           by plain words, as in https://host/teams/web";
+
 /// A URL, and what is said of it.
 const CORPUS: &[(&str, &str)] = &[
     (
         "bucket",
-        "`bucket` is not a URL, nor one of `[upstreams.NAME]`; none, file:///path, s3://bucket/prefix, azure://container/prefix and gs://bucket/prefix are known",
+        "`bucket` is not a URL, nor one of `[upstreams.NAME]`; none, file:///path, s3://bucket/prefix, azure://container/prefix, gs://bucket/prefix and https://host/prefix are known",
     ),
     (
         "s3:",
-        "`s3:` is not a URL, nor one of `[upstreams.NAME]`; none, file:///path, s3://bucket/prefix, azure://container/prefix and gs://bucket/prefix are known",
+        "`s3:` is not a URL, nor one of `[upstreams.NAME]`; none, file:///path, s3://bucket/prefix, azure://container/prefix, gs://bucket/prefix and https://host/prefix are known",
     ),
     (
         "s3:/bucket",
-        "`s3:/bucket` is not a URL, nor one of `[upstreams.NAME]`; none, file:///path, s3://bucket/prefix, azure://container/prefix and gs://bucket/prefix are known",
+        "`s3:/bucket` is not a URL, nor one of `[upstreams.NAME]`; none, file:///path, s3://bucket/prefix, azure://container/prefix, gs://bucket/prefix and https://host/prefix are known",
     ),
-    ("://bucket", "has the scheme ``; none, file, s3, azure and gs are known"),
+    ("://bucket", "has the scheme ``; none, file, s3, azure, gs, http and https are known"),
     (
         "hush",
-        "`hush` is not a URL, nor one of `[upstreams.NAME]`; none, file:///path, s3://bucket/prefix, azure://container/prefix and gs://bucket/prefix are known",
+        "`hush` is not a URL, nor one of `[upstreams.NAME]`; none, file:///path, s3://bucket/prefix, azure://container/prefix, gs://bucket/prefix and https://host/prefix are known",
     ),
     (
         "https://bucket.s3.amazonaws.com/x",
-        "has the scheme `https`; none, file, s3, azure and gs are known; a store of its own host is that with an endpoint, as in s3://bucket?endpoint=https://host",
+        "`bucket.s3.amazonaws.com` is a cloud's object store: write it as s3://bucket/prefix, azure://container/prefix?account=… or gs://bucket/prefix",
+    ),
+    ("https://", NO_HOST),
+    ("https:///team", NO_HOST),
+    ("https://a b", NO_HOST),
+    ("https://host:0", NO_HOST),
+    ("https://user:hush@host/team", NO_KEYS),
+    ("https://hush@host/team", NO_KEYS),
+    ("https://host/team?credentials=", "names no credentials file; write it as credentials=/path"),
+    (
+        "https://host/team?token=hush",
+        "`token` is a key, and an upstream URL can't hold keys: give it in the environment or in a file",
     ),
     (
-        "http://127.0.0.1:9000/bucket",
-        "has the scheme `http`; none, file, s3, azure and gs are known; a store of its own host is that with an endpoint, as in s3://bucket?endpoint=https://host",
+        "https://host/team?region=eu",
+        "`region` is no option of a URL that begins with https://; take one of dialect, ca, certificate, key, allow_http, credential, credentials, read_only",
+    ),
+    (
+        "https://host?dialect=nix",
+        "the dialect of an HTTP upstream is larder, bazel, turborepo or plain: dialect=bazel",
+    ),
+    ("https://host?certificate=/c", "a client certificate is two files: certificate=/path and key=/path"),
+    ("https://host?ca=", "`ca` of an upstream names a file: ca=/path"),
+    (
+        "http://127.0.0.1?ca=/c",
+        "plain HTTP has no certificates: take https, or leave out ca, certificate and key",
+    ),
+    ("https://host/a//b", HTTP_PREFIX),
+    ("https://host/../b", HTTP_PREFIX),
+    ("https://host/a#b", "an upstream URL has no fragment: write a `#` of a name as %23"),
+    (
+        "http://cache.example.com/team",
+        "the upstream is plain HTTP: names, bytes and tokens can be read and changed on the way; use https, or say allow_http=true",
     ),
     (
         "S3://bucket",
-        "has the scheme `S3`; none, file, s3, azure and gs are known; S3's is s3://bucket/prefix",
+        "has the scheme `S3`; none, file, s3, azure, gs, http and https are known; S3's is s3://bucket/prefix",
     ),
     (
         "s3a://bucket",
-        "has the scheme `s3a`; none, file, s3, azure and gs are known; S3's is s3://bucket/prefix",
+        "has the scheme `s3a`; none, file, s3, azure, gs, http and https are known; S3's is s3://bucket/prefix",
     ),
     (
         "abfss://team@acme.dfs.core.windows.net",
-        "has the scheme `abfss`; none, file, s3, azure and gs are known; Azure's is azure://container/prefix?account=…",
+        "has the scheme `abfss`; none, file, s3, azure, gs, http and https are known; Azure's is azure://container/prefix?account=…",
     ),
-    ("ftp://host/x", "has the scheme `ftp`; none, file, s3, azure and gs are known"),
+    ("ftp://host/x", "has the scheme `ftp`; none, file, s3, azure, gs, http and https are known"),
     ("file://", "a folder upstream is file:// and an absolute path: file:///mnt/team"),
     ("file:///", "a folder upstream is file:// and an absolute path: file:///mnt/team"),
     ("file://mnt/team", "a folder upstream is file:// and an absolute path: file:///mnt/team"),

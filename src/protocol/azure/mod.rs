@@ -62,6 +62,7 @@ use route::Target;
 /// Blobs of names that may be written again.
 pub const AZURE: Space =
     Space::new("azure", Naming::Mutable { max_age: Duration::from_secs(5) }, Layout::Verbatim)
+        .with_route("larder", "")
         .asking_first()
         .whole_up_to(WHOLE_BYTES_MAX);
 

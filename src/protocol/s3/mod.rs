@@ -58,6 +58,7 @@ use sigv4::Caller;
 
 /// Objects of keys that may be written again.
 pub const S3: Space = Space::new("s3", Naming::Mutable { max_age: Duration::from_secs(5) }, Layout::Verbatim)
+    .with_route("s3", "")
     .asking_first()
     .whole_up_to(WHOLE_BYTES_MAX);
 

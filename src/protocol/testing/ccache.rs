@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::error::Kind;
-use crate::key::ObjectName;
+use crate::key::{Names, ObjectName};
 use crate::protocol::Intent;
 use crate::protocol::http::Target;
 use crate::stats::SHEDS;
@@ -112,8 +112,8 @@ fn names_upstream_are_frozen() {
         let segments: Vec<&str> = path.split('/').collect();
         let Some((_, Target::Entry(name))) = ccaches::parse(&segments) else { panic!("{path}") };
         let key = crate::key::Key::Named { space: ccaches::CCACHE, name };
-        for sharded in [true, false] {
-            let name = key.object_name(&scope(ns), sharded);
+        for names in [Names::Sharded, Names::Flat, Names::Paths] {
+            let name = key.object_name(&scope(ns), names);
             assert_eq!(name.as_ref().map(ObjectName::as_str), Some(object.as_str()), "{path}");
         }
     }

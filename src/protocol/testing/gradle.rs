@@ -136,6 +136,6 @@ fn the_name_upstream_is_frozen() {
         let key = Key::Named { space: gradles::GRADLE, name };
         let namespace = Namespace::parse(&segments[namespace].join("/")).expect("a namespace");
         let scope = Scope { owner: Owner(0), namespace, upstream: None, policy: Policy::default() };
-        assert_eq!(key.object_name(&scope, true).expect("portable").as_str(), object);
+        assert_eq!(key.object_name(&scope, crate::key::Names::Paths).expect("portable").as_str(), object);
     }
 }

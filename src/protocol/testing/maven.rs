@@ -59,7 +59,7 @@ fn a_path_is_parsed_from_its_right_end_and_names_upstream_are_frozen() {
         assert_eq!(segments[namespace].join("/"), ns, "{path}");
         let namespace = Namespace::parse(ns).expect("a namespace");
         let scope = Scope { owner: Owner(0), namespace, upstream: None, policy: Policy::default() };
-        let named = Key::Named { space: mavens::MAVEN, name }.object_name(&scope, true);
+        let named = Key::Named { space: mavens::MAVEN, name }.object_name(&scope, crate::key::Names::Sharded);
         assert_eq!(named.as_ref().map(ObjectName::as_str), Some(object), "{path}");
     }
 }

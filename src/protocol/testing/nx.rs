@@ -161,6 +161,6 @@ fn the_name_upstream_is_frozen() {
         upstream: None,
         policy: Policy::default(),
     };
-    let object = key.object_name(&scope, true).expect("portable");
+    let object = key.object_name(&scope, crate::key::Names::Sharded).expect("portable");
     assert_eq!(object.as_str(), "12345678901234567890");
 }

@@ -78,7 +78,7 @@ fn region(value: String) -> Result<String> {
 }
 
 /// What other tools have in their URLs, or in files of theirs.
-fn is_secret(key: &str) -> bool {
+pub(super) fn is_secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
     matches!(&*key, "sig" | "sv" | "sas" | "password")
         || ["access_key", "account_key", "secret", "token"].iter().any(|part| key.contains(part))
@@ -103,7 +103,7 @@ fn endpoint(text: &str) -> Result<String> {
 }
 
 /// A name or an address, and a port where it has one.
-fn is_host(host: &str) -> bool {
+pub(super) fn is_host(host: &str) -> bool {
     let (name, port) = match host.rsplit_once(':') {
         Some((name, port)) if !port.ends_with(']') => (name, Some(port)),
         _ => (host, None),
@@ -117,7 +117,7 @@ fn is_host(host: &str) -> bool {
     named && port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0))
 }
 
-fn truth(key: &str, value: &str) -> Result<bool> {
+pub(super) fn truth(key: &str, value: &str) -> Result<bool> {
     match value {
         "true" | "1" => Ok(true),
         "false" | "0" => Ok(false),

@@ -5,7 +5,7 @@ use super::*;
 fn bucket(url: &str) -> Bucket {
     match Location::parse(url).unwrap().0 {
         Place::Bucket(bucket) => bucket,
-        Place::Folder(_) => panic!("{url} is a bucket"),
+        Place::Folder(_) | Place::Server(_) => panic!("{url} is a bucket"),
     }
 }
 
@@ -35,6 +35,13 @@ fn canonical_urls_parse_to_themselves() {
         ("gs://team", "gs://team"),
         ("gcs://team.example_1/a%20b?endpoint=https://h", "gs://team.example_1/a%20b?endpoint=https://h"),
         ("gs://team?endpoint=https://storage.googleapis.com", "gs://team"),
+        ("https://Cache.Example.com:443/team/a%20b/?dialect=larder", "https://cache.example.com/team/a%20b"),
+        ("http://[::1]:9?dialect=bazel", "http://[::1]:9?dialect=bazel&allow_http=true"),
+        ("http://h:80?allow_http", "http://h?allow_http=true"),
+        (
+            "https://h?ca=/c%20a&certificate=/c&key=/k&dialect=turborepo",
+            "https://h?dialect=turborepo&ca=/c%20a&certificate=/c&key=/k",
+        ),
     ] {
         let location = Location::parse(given).unwrap();
         assert_eq!(location.url(), canonical);
@@ -90,6 +97,12 @@ fn what_is_wrong_is_named() {
         ("gs://team?endpoint=ftp://x", "https"),
         ("gs://team?endpoint=http://host", "allow_http"),
         ("gs://team/%ff", "UTF-8"),
+        ("http://cache.example.com", "allow_http"),
+        ("https://user:secret@h", "user or a password"),
+        ("https://team.blob.core.windows.net/x", "azure://"),
+        ("https://h?dialect=ftp", "larder, bazel"),
+        ("https://h?key=/k", "two files"),
+        ("https://h/a/../b", "segment"),
     ] {
         let error = Location::parse(url).expect_err(url).to_string();
         assert!(error.contains(word), "{url}: {error}");
@@ -121,11 +134,17 @@ fn a_region_does_not_make_it_another_store() {
     }
     assert_ne!(identity("azure://team?account=one"), identity("azure://team?account=two"));
     assert_ne!(identity("gs://team"), identity("s3://team"));
+    assert_eq!(below("https://h/a", "b"), below("https://h/a/b", ""));
+    assert_eq!(identity("https://h?ca=/a"), identity("https://h"));
+    assert_ne!(identity("https://h?dialect=plain"), identity("https://h"));
 }
 
 #[test]
-fn only_google_has_no_shard_folders() {
-    let sharded = |url| Location::parse(url).unwrap().sharded();
-    assert!(sharded("file:///a") && sharded("s3://b") && sharded("azure://team?account=acme"));
-    assert!(!sharded("gs://team"));
+fn each_kind_has_its_form_of_names() {
+    let names = |url| Location::parse(url).unwrap().names();
+    for url in ["file:///a", "s3://b", "azure://team?account=acme"] {
+        assert_eq!(names(url), Names::Sharded, "{url}");
+    }
+    assert_eq!((names("gs://team"), names("https://h?dialect=plain")), (Names::Flat, Names::Flat));
+    assert_eq!((names("https://h"), names("https://h?dialect=bazel")), (Names::Paths, Names::Paths));
 }

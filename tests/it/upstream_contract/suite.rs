@@ -117,7 +117,7 @@ async fn attributes_survive(remote: &Remote) {
     assert_eq!(&object.body.collect(6).await.unwrap()[..], b"larder");
 }
 
-async fn ranges_are_cut_and_refused(remote: &Remote) {
+pub(super) async fn ranges_are_cut_and_refused(remote: &Remote) {
     put(remote, "range/x", "0123456789").await.unwrap();
     put(remote, "range/empty", "").await.unwrap();
     let range = async |object: &str, range| {
@@ -183,7 +183,7 @@ async fn reads_take_conditions(remote: &Remote) {
     assert_eq!(&bytes(read(None, other).await).await[..], b"one");
 }
 
-async fn absent_is_an_answer(remote: &Remote) {
+pub(super) async fn absent_is_an_answer(remote: &Remote) {
     for object in ["absent", "absent/deeper", "attrs/x/below", "attrs"] {
         assert!(is_absent(&get(remote, object).await), "{object}");
         assert!(is_not_found(&remote.head(&name(object)).await), "{object}");
@@ -291,7 +291,7 @@ async fn large_objects_survive(remote: &Remote) {
     remote.delete(&name("large/x")).await.unwrap();
 }
 
-async fn a_broken_source_leaves_what_was_there(remote: &Remote) {
+pub(super) async fn a_broken_source_leaves_what_was_there(remote: &Remote) {
     put(remote, "source/x", "before").await.unwrap();
     for (len, breaks_at) in [(1 << 20, 512 << 10), (20 << 20, 12 << 20)] {
         let source = Bytewise { bytes: vec![1; len].into(), breaks_at: Some(breaks_at) };

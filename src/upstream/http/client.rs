@@ -1,0 +1,169 @@
+//! The connections to one server.
+//!
+//! The client is made with the first request, as reading the system's certificates takes a while, and made anew when
+//! idle connections are to be dropped: that also reads its certificates again.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use parking_lot::Mutex;
+use reqwest::{Certificate, ClientBuilder, Identity};
+
+use super::super::location::Server;
+use super::super::{Fault, Signal};
+
+/// An idle connection older than this is not used: servers close theirs, and a request that meets the close is a miss.
+const IDLE_MAX: Duration = Duration::from_secs(15);
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Client {
+    host: String,
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    is_plain: bool,
+    connect: Duration,
+    ca: Option<PathBuf>,
+    /// Certificate and key.
+    identity: Option<(PathBuf, PathBuf)>,
+    /// Leaf mutex.
+    made: Mutex<Option<Made>>,
+}
+
+#[derive(Debug, Clone)]
+struct Made {
+    client: reqwest::Client,
+    files: Vec<Option<SystemTime>>,
+}
+
+// === impl Client ===
+
+impl Client {
+    pub(super) fn new(server: &Server, connect: Duration) -> Self {
+        let inner = Inner {
+            is_plain: server.is_plain,
+            connect,
+            ca: server.ca.clone(),
+            identity: server.identity.clone(),
+            made: Mutex::new(None),
+        };
+        Self { host: server.host.clone(), inner: Arc::new(inner) }
+    }
+
+    /// Makes it, so that the first request needn't.
+    pub(super) fn warm_up(&self) -> impl Future<Output = ()> + Send + 'static {
+        let inner = Arc::clone(&self.inner);
+        async move {
+            // What fails now fails again, and is told, with the first request.
+            let _ = tokio::task::spawn_blocking(move || inner.make()).await;
+        }
+    }
+
+    /// Makes it if need be.
+    ///
+    /// # Errors
+    /// `Denied`, with the remedy: a certificate that can't be used.
+    pub(super) async fn get(&self) -> Result<reqwest::Client, Fault> {
+        if let Some(made) = &*self.inner.made.lock() {
+            return Ok(made.client.clone());
+        }
+        let inner = Arc::clone(&self.inner);
+        match tokio::task::spawn_blocking(move || inner.make()).await {
+            Ok(made) => made.map_err(|words| Fault::state(Signal::Denied, words)),
+            Err(_ended) => Err(Fault::state(Signal::Neutral, "the upstream runtime has stopped")),
+        }
+    }
+
+    /// Lets go of idle connections.
+    pub(super) fn disconnect(&self) {
+        *self.inner.made.lock() = None;
+    }
+
+    /// Whether a certificate's file is another than the one that was read. Looks at it.
+    pub(super) fn has_other_files(&self) -> bool {
+        let made = self.inner.made.lock().clone();
+        made.is_some_and(|made| made.files != self.inner.times())
+    }
+
+    /// A request that was not answered.
+    pub(super) fn fault(&self, error: &reqwest::Error) -> Fault {
+        let doing = match () {
+            () if error.is_connect() && error.is_timeout() => "connect in time to",
+            () if error.is_connect() => "connect to",
+            () => "talk to",
+        };
+        let signal = if error.is_timeout() { Signal::Deadline } else { Signal::Fault };
+        Fault::state(signal, format!("{doing} {}: {}", self.host, deepest(error)))
+    }
+}
+
+// === impl Inner ===
+
+impl Inner {
+    fn make(&self) -> Result<reqwest::Client, String> {
+        let files = self.times();
+        let client = self.built()?;
+        *self.made.lock() = Some(Made { client: client.clone(), files });
+        Ok(client)
+    }
+
+    fn built(&self) -> Result<reqwest::Client, String> {
+        let mut builder = ClientBuilder::new()
+            .user_agent(concat!("larder/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(self.connect)
+            .pool_idle_timeout(IDLE_MAX)
+            .redirect(reqwest::redirect::Policy::none());
+        if self.is_plain {
+            // They take a while to read, and a plain server is only ever spoken to in plain.
+            builder = builder.tls_certs_only([]);
+        }
+        if let Some(path) = &self.ca {
+            let certificates = Certificate::from_pem_bundle(&read(path)?)
+                .ok()
+                .filter(|certificates| !certificates.is_empty())
+                .ok_or_else(|| {
+                    format!("the file {}: has no certificate in PEM; correct ca=", path.display())
+                })?;
+            builder = builder.tls_certs_merge(certificates);
+        }
+        if let Some((certificate, key)) = &self.identity {
+            let pem = [read(certificate)?, read(key)?].join(&b'\n');
+            let identity = Identity::from_pem(&pem).map_err(|error| {
+                format!(
+                    "the files {} and {}: are no certificate and its key in PEM ({}); correct certificate= and key=",
+                    certificate.display(),
+                    key.display(),
+                    deepest(&error)
+                )
+            })?;
+            builder = builder.identity(identity);
+        }
+        builder.build().map_err(|error| format!("make a client of TLS: {}", deepest(&error)))
+    }
+
+    /// When the files were last written.
+    fn times(&self) -> Vec<Option<SystemTime>> {
+        let identity = self.identity.iter().flat_map(|(certificate, key)| [certificate, key]);
+        let time = |path: &PathBuf| fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
+        self.ca.iter().chain(identity).map(time).collect()
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    fs::read(path)
+        .map_err(|error| format!("the file {}: {error}; correct the URL of the upstream", path.display()))
+}
+
+/// What is at the bottom of an error: the system's word, without the layers that quote one another.
+pub(super) fn deepest(error: &dyn std::error::Error) -> String {
+    let mut deepest = error;
+    while let Some(source) = deepest.source() {
+        deepest = source;
+    }
+    deepest.to_string()
+}
