@@ -15,6 +15,7 @@ use crate::support::proxy::FaultProxy;
 use crate::support::setup::Setup;
 use crate::support::weed::{self, Keys, Weed};
 use crate::support::{PATIENCE, until};
+use crate::upstream_http::Hub;
 
 /// A prober looks for other keys every few seconds, and probes every 60 s at worst.
 const DRAIN: Duration = Duration::from_secs(150);
@@ -220,6 +221,27 @@ fn azure_takes_a_key_a_connection_string_or_a_signature() {
     let string = azurite::connection_string(azurite.addr(), "one");
     is_taken(&url, "azure-connection-string", &string);
     is_taken(&url, "azure-sas", &azurite::sas("one", "rcw", "2099-01-01T00:00:00Z"));
+}
+
+#[test]
+fn a_server_by_http_is_sent_a_token_headers_or_what_a_helper_prints() {
+    let hub = Hub::start();
+    let url = format!("http://{}?allow_http=true", hub.open);
+    is_taken(&url, "token", &hub.token);
+    is_taken(&url, "headers", &format!("x-of: mine\nauthorization: Bearer {}", hub.token));
+    let helper = tempfile::NamedTempFile::new().expect("a temporary file");
+    let script = format!("printf '{{\"headers\":{{\"Authorization\":[\"Bearer {}\"]}}}}'", hub.token);
+    fs::write(helper.path(), script).expect("a temporary file");
+    let fields = format!("command = sh {}\nuri = {url}", helper.path().display());
+    is_taken(&url, "helper", &fields);
+
+    let setup = Setup::new().upstream(format!("{url}&credential=work"));
+    login(&setup, r#"{"kind":"token","token":"not-of-the-hub"}"#);
+    let daemon = setup.start();
+    let words = denied(&daemon, "wrong");
+    assert!(words.contains("run `larder login work`") && !words.contains("not-of-the-hub"), "{words}");
+    login(&setup, &format!(r#"{{"kind":"token","token":"{}"}}"#, hub.token));
+    drains(&daemon);
 }
 
 #[test]

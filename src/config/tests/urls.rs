@@ -45,7 +45,7 @@ const CORPUS: &[(&str, &str)] = &[
     ),
     (
         "https://host/team?region=eu",
-        "`region` is no option of a URL that begins with https://; take one of dialect, ca, certificate, key, allow_http, credentials, read_only",
+        "`region` is no option of a URL that begins with https://; take one of dialect, ca, certificate, key, allow_http, credential, credentials, read_only",
     ),
     (
         "https://host?dialect=nix",

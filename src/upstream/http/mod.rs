@@ -330,6 +330,9 @@ fn remedy(sender: &Sender, credentials: &Credentials) -> String {
         (None, Credentials::Anonymous) => {
             "give a token: credentials=FILE in the URL of the upstream, or LARDER_UPSTREAM_TOKEN".into()
         }
+        (None, Credentials::Stored(stored)) => {
+            format!("store the right one: run `larder login {}`", stored.name())
+        }
         (None, _) => "renew what the upstream is sent".into(),
     }
 }

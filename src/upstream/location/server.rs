@@ -119,7 +119,7 @@ impl Server {
                 name => {
                     return Err(Error::invalid(format!(
                         "`{}` is no option of a URL that begins with {scheme}://; take one of dialect, ca, certificate, \
-                         key, allow_http, credentials, read_only",
+                         key, allow_http, credential, credentials, read_only",
                         name.escape_debug()
                     )));
                 }
