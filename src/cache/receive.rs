@@ -159,7 +159,8 @@ impl Receiving {
         if meta.attrs.get(sibling.attr).is_some() || object.attrs.get(super::verify::ETAG_ATTR).is_some() {
             return;
         }
-        let Some(name) = self.name.sibling(sibling.suffix) else { return };
+        let beside = self.name.sibling(sibling.suffix);
+        let Some(name) = beside.filter(|name| self.remote.carries(name)) else { return };
         let Ok(Got::Object(found)) = self.remote.get(&name, GetOptions::default()).await else { return };
         let Ok(bytes) = found.body.collect(SIBLING_BYTES_MAX).await else { return };
         let Ok(value) = String::from_utf8(bytes.to_vec()) else { return };

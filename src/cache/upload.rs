@@ -108,7 +108,8 @@ impl Cache {
         stored: &Stored,
     ) -> Result<Option<PutDone>, Failure> {
         let record = &stored.record;
-        if let Some((name, value)) = self.sibling(name, record) {
+        // Where it isn't carried, the attribute goes along with the entry.
+        if let Some((name, value)) = self.sibling(name, record).filter(|(name, _)| remote.carries(name)) {
             let source = Arc::new(FromBytes(value));
             remote.put(&name, source, PutOptions::default()).await?;
         }

@@ -112,6 +112,11 @@ fn a_larder_behind_a_larder_serves_every_protocol_and_its_own_clients() {
     assert_eq!(hub.daemon.get("/blob/ns/report/index.html").status(), 404);
     assert_eq!(laptop.get(format!("/ns/cas/{}", sha256(b"nowhere"))).status(), 404);
     assert_eq!(laptop.upstream("read").0, "up");
+    let doctor = desk.setup().told("doctor").output().expect("the binary starts");
+    let said = String::from_utf8_lossy(&doctor.stdout).into_owned();
+    let upstream = said.lines().find(|line| line.starts_with("ok       upstream")).unwrap_or_default();
+    assert!(upstream.contains("written, read and deleted"), "{said}");
+    assert!(!said.contains(&hub.token), "{said}");
     for daemon in [&desk, &laptop] {
         assert!(!daemon.log().contains(&hub.token) && !daemon.stats().to_string().contains(&hub.token));
     }
@@ -191,7 +196,7 @@ fn a_wrong_token_is_a_state_in_words_and_a_right_one_in_its_file_is_enough() {
 
 #[test]
 fn a_folder_of_nginx_keeps_every_name_and_a_bazel_cache_of_nginx_what_is_bazels() {
-    let nginx = Nginx::start("");
+    let nginx = Nginx::start();
     let url = |path: &str| format!("http://{}/{path}", nginx.addr());
     let entries = entries(101);
     let (desk, laptop) = {
@@ -215,8 +220,9 @@ fn a_folder_of_nginx_keeps_every_name_and_a_bazel_cache_of_nginx_what_is_bazels(
     put(&desk, &entries);
     desk.flush();
     has(&laptop, &bazels, "the laptop");
-    let ended = desk.stat("/totals/uploads_ended");
-    assert_eq!(ended, (entries.len() - bazels.len()) as u64, "what it doesn't carry is not tried again");
+    let shed = desk.stat("/sheds/name");
+    assert_eq!(shed, (entries.len() - bazels.len()) as u64, "what it doesn't carry is not queued");
+    assert_eq!(desk.stat("/totals/uploads_ended"), 0);
     has(&desk, &entries, "the desk itself");
     for entry in entries.iter().filter(|entry| !bazels.contains(entry)) {
         assert_eq!(laptop.send(entry.get()).status(), 404, "{entry:?}");

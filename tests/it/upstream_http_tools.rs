@@ -138,6 +138,7 @@ fn turborepo_remote_cache_that_does_not_let_us_in_is_a_state_and_loses_nothing()
     let cache = RemoteCache::start();
     let desk = machine(&cache.url(), "not-a-token-of-it");
     let checkout = Turbo::checkout("v1");
+    checkout.sign();
     assert_eq!(checkout.build(&desk.url()), Run::all_ran(Turbo::TASKS), "a denial fails no build");
     let words = desk.until_upstream("write", &["denied"]);
     assert!(words.contains("correct the token in") && !words.contains("not-a-token-of-it"), "{words}");
@@ -151,7 +152,7 @@ fn turborepo_remote_cache_that_does_not_let_us_in_is_a_state_and_loses_nothing()
 
 #[test]
 fn bazel_is_restored_through_nginx() {
-    let nginx = Nginx::start("");
+    let nginx = Nginx::start();
     let url = format!("http://{}?dialect=bazel", nginx.addr());
     let (desk, laptop) = (machine(&url, nginx::TOKEN), machine(&url, nginx::TOKEN));
     restored(&Bazel::checkout("v1"), &desk, &laptop.url());

@@ -91,7 +91,7 @@ impl Http {
                 let put = canary.as_ref().filter(|(put, _)| put.as_str() == name);
                 put.map(|(_, path)| (path.clone(), Carries::Type))
             }
-            Spot::Beside | Spot::Nowhere => None,
+            Spot::Nowhere => None,
         }
     }
 
@@ -291,6 +291,10 @@ impl Upstream for Http {
             Direction::Read => self.probe_reads().boxed(),
             Direction::Write => put::probe(self, near).boxed(),
         }
+    }
+
+    fn carries(&self, name: &ObjectName) -> bool {
+        self.paths.spot(name.as_str()) != Spot::Nowhere
     }
 
     fn has_other_keys(&self) -> bool {

@@ -9,11 +9,11 @@
 //! [{ns}/]v8/artifacts/{team}/{hash} /{prefix}/[{ns}/]v8/artifacts/{hash}?…   -            /{prefix}/v8/artifacts/{hash}?…
 //! [{ns}/]v1/cache/{hash}            /{prefix}/[{ns}/]v1/cache/{hash}         -            -
 //! gradle|ccache|blob|maven|s3|larder/{ns}/…   /{protocol}/{prefix}/{ns}/…    -            -
-//! others (BLAKE3 content, canaries)           /blob/{prefix}/larder/…        -            canaries, of a team `larder`
+//! others (BLAKE3 content, canaries)           /blob/{prefix}/larders/…        -            canaries, of a team `larders`
 //! ```
 //!
-//! So the prefix of a Larder is the namespace around all others. What a dialect does not carry (`-`) is absent to reads
-//! and refused to writes, at once. A tag beside a Turborepo artifact goes with it as a header.
+//! So the prefix of a Larder is the namespace around all others. What a dialect does not carry (`-`) stays on this
+//! machine, and nothing is asked for it. A tag beside a Turborepo artifact is not carried: it goes with that as a header.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -30,8 +30,8 @@ const CANARY: &str = "larder-canary-";
 /// An entry that nobody puts: what probes ask for.
 const PROBE: &str = "larder-probe";
 
-/// The team of artifacts that are nobody's.
-const OWN_TEAM: &str = "larder";
+/// The team of artifacts, and the namespace of blobs, that are no client's.
+const OWN_TEAM: &str = "larders";
 
 /// Of one upstream.
 #[derive(Debug)]
@@ -46,8 +46,6 @@ pub(super) struct Paths {
 pub(super) enum Spot {
     /// A path, and what headers carry there.
     At(String, Carries),
-    /// In a header of another entry: nothing is asked for or sent.
-    Beside,
     /// A canary on a server that only has content: it is called by its digest.
     ByDigest,
     /// Nowhere: this dialect doesn't have such names.
@@ -103,7 +101,7 @@ impl Paths {
                     Spot::At(self.path(&[first, &self.prefix, rest]), carries)
                 }
                 None if is_bazels(name) || is_nx(name) => plain(name),
-                None => Spot::At(self.path(&["blob", &self.prefix, "larder", name]), Carries::Type),
+                None => Spot::At(self.path(&["blob", &self.prefix, OWN_TEAM, name]), Carries::Type),
             },
         }
     }
@@ -139,7 +137,7 @@ impl Paths {
     /// An artifact. A team's id begins with `team_`; what else names it is its slug.
     fn artifact(&self, namespace: &str, team: &str, hash: &str) -> Spot {
         if hash.contains('.') {
-            return Spot::Beside;
+            return Spot::Nowhere;
         }
         let path = self.path(&[&self.prefix, namespace, "v8/artifacts", hash]);
         let parameter = if team.starts_with("team_") { "teamId" } else { "slug" };
@@ -192,7 +190,6 @@ mod tests {
     fn at(dialect: Dialect, prefixes: [&str; 2], name: &str) -> Option<String> {
         match Paths::new(dialect, prefixes).spot(name) {
             Spot::At(path, _) => Some(path),
-            Spot::Beside => Some("beside".into()),
             Spot::ByDigest => Some("by digest".into()),
             Spot::Nowhere => None,
         }
@@ -210,7 +207,6 @@ mod tests {
                 "/team/web/ns/v8/artifacts/0f?teamId=team_1",
             ),
             ("v8/artifacts/a b/0f", "/v8/artifacts/0f?slug=a%20b", "/team/web/v8/artifacts/0f?slug=a%20b"),
-            ("v8/artifacts/web/0f.tag", "beside", "beside"),
             ("ns/v1/cache/12", "/ns/v1/cache/12", "/team/web/ns/v1/cache/12"),
             ("gradle/ns/0f", "/gradle/ns/0f", "/gradle/team/web/ns/0f"),
             ("ccache/ac/HASH", "/ccache/ac/HASH", "/ccache/team/web/ac/HASH"),
@@ -220,8 +216,8 @@ mod tests {
                 "/s3/bucket/v8/artifacts/a/b",
                 "/s3/team/web/bucket/v8/artifacts/a/b",
             ),
-            ("cas-blake3/HASH", "/blob/larder/cas-blake3/HASH", "/blob/team/web/larder/cas-blake3/HASH"),
-            ("larder-canary-0", "/blob/larder/larder-canary-0", "/blob/team/web/larder/larder-canary-0"),
+            ("cas-blake3/HASH", "/blob/larders/cas-blake3/HASH", "/blob/team/web/larders/cas-blake3/HASH"),
+            ("larder-canary-0", "/blob/larders/larder-canary-0", "/blob/team/web/larders/larder-canary-0"),
         ] {
             let whole = |text: &str| text.replace("HASH", HASH);
             let name = whole(name);
@@ -244,11 +240,14 @@ mod tests {
             (
                 "larder-canary-0",
                 Some("by digest".into()),
-                Some("/p/v8/artifacts/larder-canary-0?slug=larder".into()),
+                Some("/p/v8/artifacts/larder-canary-0?slug=larders".into()),
             ),
         ] {
             assert_eq!(at(Dialect::Bazel, ["p", ""], name), bazel, "{name}");
             assert_eq!(at(Dialect::Turborepo, ["p", ""], name), turborepo, "{name}");
+        }
+        for dialect in [Dialect::Larder, Dialect::Turborepo] {
+            assert_eq!(at(dialect, ["", ""], "v8/artifacts/web/0f.tag"), None, "a header carries it");
         }
         assert_eq!(at(Dialect::Plain, ["p", "q"], "web/0f.tag").as_deref(), Some("/p/q/web/0f.tag"));
     }

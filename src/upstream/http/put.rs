@@ -2,7 +2,7 @@
 //!
 //! A probe of writes leaves nothing behind where that can be: a Larder and bazel-remote are given the empty blob, which
 //! they always have; a folder an object under a condition that can't hold, and one that was taken all the same is deleted
-//! again; a Turborepo server is asked for its status, and given an artifact of a team `larder` only while it denies
+//! again; a Turborepo server is asked for its status, and given an artifact of a team `larders` only while it denies
 //! writes.
 
 use std::sync::Arc;
@@ -48,7 +48,6 @@ pub(super) async fn put(
     let body = source.open(0..source.len()).await.map_err(failed)?;
     match http.paths.spot(name.as_str()) {
         Spot::At(path, carries) => send(http, &path, carries, body, options).await,
-        Spot::Beside => Ok(PutDone::default()),
         Spot::ByDigest => {
             let bytes = body.collect(CANARY_BYTES_MAX).await.map_err(failed)?;
             let path = http.paths.content(&bytes);
@@ -112,11 +111,12 @@ async fn send(
 ) -> Result<PutDone, Fault> {
     let len = body.len();
     let mut headers = describe(carries, options);
+    // Of an empty body it would be left out, and nginx answers that with 500.
+    headers.insert(CONTENT_LENGTH, len.into());
     let broken: Arc<Mutex<Option<Error>>> = Arc::default();
     let body = match body.as_bytes() {
         Some(bytes) => bytes.clone().into(),
         None => {
-            headers.insert(CONTENT_LENGTH, len.into());
             let broken = Arc::clone(&broken);
             reqwest::Body::wrap_stream(body.inspect_err(move |error| *broken.lock() = Some(error.clone())))
         }

@@ -154,7 +154,9 @@ impl Reply {
 
     /// Leaves out its words if one of `secrets` is in them: a server may quote what it was sent.
     pub(super) fn without<'a>(mut self, mut secrets: impl Iterator<Item = &'a str>) -> Self {
-        let parts = |secret: &'a str| secret.split(' ').filter(|part| part.len() > 3);
+        // A scheme is no secret.
+        let is_secret = |part: &&str| part.len() > 3 && !matches!(*part, "Bearer" | "Basic");
+        let parts = |secret: &'a str| secret.split(' ').filter(is_secret);
         if secrets.any(|secret| parts(secret).any(|part| self.said.contains(part))) {
             self.said.clear();
         }
@@ -217,6 +219,10 @@ impl Reply {
             // A server that is spoken to in the wrong way says so in a page.
             413 if call == Call::Put => Failure::Refused(self.words("")).into(),
             400 if call == Call::Put && !self.is_page => Failure::Refused(self.words("")).into(),
+            400 if self.is_page => state(
+                Signal::Fault,
+                "it takes no such requests: is a client certificate missing or a foreign one, or is it https?",
+            ),
             429 => Failure::Throttled { retry_after: self.retry_after }.into(),
             503 if self.retry_after.is_some() && !self.is_page => {
                 Failure::Throttled { retry_after: self.retry_after }.into()

@@ -23,7 +23,7 @@ struct Broken {
 
 impl Broken {
     fn new() -> Self {
-        let nginx = Nginx::start("");
+        let nginx = Nginx::start();
         Self { world: World::new(), proxy: FaultProxy::to(nginx.addr()), nginx }
     }
 
@@ -251,6 +251,42 @@ fn a_broken_body_is_an_error_and_can_be_resumed() {
     });
 }
 
+/// With its authority in a file, and a certificate of our own that becomes another.
+#[test]
+fn certificates_are_asked_for_said_and_read_again() {
+    let nginx = Nginx::start_tls();
+    let world = World::new();
+    let at = |name: &str| nginx.path(name).display().to_string();
+    let remote = |options: &str| {
+        let url = format!("https://{}/p?dialect=plain{options}", nginx.addr());
+        world.remote(&url, Credentials::Token(nginx::TOKEN.into()))
+    };
+    world.run(async {
+        let said = words(put(&remote(""), "x", "1").await);
+        assert!(said.contains("connect to 127.0.0.1:") && said.contains("certificate"), "{said}");
+        let said = words(put(&remote("&ca=/no/such/file"), "x", "1").await);
+        assert!(said.contains("the file /no/such/file: "), "{said}");
+        let said = words(put(&remote(&format!("&ca={}", at("server.key"))), "x", "1").await);
+        assert!(said.contains("no certificate in PEM; correct ca="), "{said}");
+        let ca = format!("&ca={}", at("ca.pem"));
+        let said = words(put(&remote(&ca), "x", "1").await);
+        assert!(said.contains("is a client certificate missing"), "{said}");
+
+        std::fs::copy(nginx.path("foreign.pem"), nginx.path("own.pem")).unwrap();
+        std::fs::copy(nginx.path("foreign.key"), nginx.path("own.key")).unwrap();
+        let own = format!("{ca}&certificate={}&key={}", at("own.pem"), at("own.key"));
+        let remote = remote(&own);
+        while remote.writable() {
+            words(put(&remote, "x", "1").await);
+        }
+        std::fs::copy(nginx.path("client.pem"), nginx.path("own.pem")).unwrap();
+        std::fs::copy(nginx.path("client.key"), nginx.path("own.key")).unwrap();
+        becomes(&remote, "the certificate is read again", Remote::writable).await;
+        put(&remote, "x", "1").await.unwrap();
+        assert_eq!(&bytes(get(&remote, "x").await).await[..], b"1");
+    });
+}
+
 #[test]
 fn probes_leave_nothing_behind() {
     let broken = Broken::new();
@@ -278,7 +314,7 @@ fn probes_leave_nothing_behind() {
 
 #[test]
 fn a_canary_flies_to_each() {
-    let nginx = Nginx::start("");
+    let nginx = Nginx::start();
     let hub = Setup::new().start();
     let world = World::new();
     let nginx_at = |dialect| format!("http://{}/p?dialect={dialect}", nginx.addr());
@@ -304,5 +340,5 @@ fn a_canary_flies_to_each() {
         crate::support::daemon::files(&nginx.files()).is_empty(),
         "nothing stays where it can be deleted"
     );
-    assert_eq!(hub.send(Request::get("/blob/larder/larder-canary-0")).status(), 404);
+    assert_eq!(hub.send(Request::get("/blob/larders/larder-canary-0")).status(), 404);
 }
