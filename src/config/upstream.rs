@@ -176,7 +176,7 @@ fn unknown_scheme(scheme: &str) -> String {
         _ => "",
     };
     format!(
-        "has the scheme `{}`; none, file, s3, azure, gs, http, https, grpc and grpcs are known{meant}",
+        "has the scheme `{}`; none, file, s3, azure, gs, http(s) and grpc(s) are known{meant}",
         scheme.escape_debug().take(40).collect::<String>()
     )
 }

@@ -235,7 +235,7 @@ fn a_token_that_is_not_taken_is_said_with_the_remedy() {
 #[test]
 fn who_speaks_no_grpc_has_no_absences() {
     let web = portal();
-    for (addr, word) in [(web, "is no gRPC"), (free_addr(), "connect to 127.0.0.1")] {
+    for (addr, word) in [(web, "GetCapabilities"), (free_addr(), "connect to 127.0.0.1")] {
         let laptop = Setup::new().upstream(format!("grpc://{addr}/x")).start();
         for _ in 0..3 {
             assert_eq!(laptop.get(format!("/ac/{}", sha256(b"a"))).status(), 404);

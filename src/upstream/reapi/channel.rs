@@ -23,7 +23,7 @@ use rustls::{ClientConfig, crypto};
 use rustls_platform_verifier::Verifier;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, Semaphore};
 use tokio_rustls::TlsConnector;
 use tonic::client::GrpcService;
 
@@ -47,8 +47,8 @@ pub(super) struct Channel {
     spawner: Spawner,
     /// Leaf mutex.
     current: Mutex<Option<Arc<Connection>>>,
-    /// Held while one is made.
-    making: tokio::sync::Mutex<()>,
+    /// One is made at a time.
+    making: Semaphore,
 }
 
 /// One connection, and what the server said on it of what it can do.
@@ -68,7 +68,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
 impl Channel {
     pub(super) fn new(service: Service, connect: Duration, spawner: Spawner) -> Self {
-        Self { service, connect, spawner, current: Mutex::default(), making: tokio::sync::Mutex::default() }
+        Self { service, connect, spawner, current: Mutex::default(), making: Semaphore::new(1) }
     }
 
     /// The connection; a new one if there is none.
@@ -76,7 +76,7 @@ impl Channel {
         if let Some(connection) = self.open() {
             return Ok(connection);
         }
-        let _making = self.making.lock().await;
+        let _making = self.making.acquire().await.expect("the semaphore is never closed");
         if let Some(connection) = self.open() {
             return Ok(connection);
         }

@@ -110,7 +110,7 @@ impl Receiving {
             let Some(message) = message else {
                 return match self.left {
                     0 => Ok(None),
-                    left => Err(broken(&format!("it ended {left} bytes before its end"))),
+                    left => Err(broken(format!("it ended {left} bytes before its end"))),
                 };
             };
             let Piece { data } = Piece::decode(message).map_err(|_| broken("not a ReadResponse"))?;
