@@ -74,7 +74,7 @@ pub(super) fn answer(
     let is_grpc = reapi::is_grpc(request.method(), request.headers());
     match visit.verdict() {
         Verdict::Write => {}
-        Verdict::Read(words) if writes(is_grpc, &request) => {
+        Verdict::Read(words) if writes(visit.only, is_grpc, &request) => {
             if is_grpc {
                 return Answering::Now(Some(reapi::refusal(StatusCode::FORBIDDEN, words)));
             }
@@ -167,14 +167,18 @@ pub(super) fn answer(
 }
 
 /// Whether a request would change what is stored. Turborepo asks, and tells of its hits, by POST.
-fn writes(is_grpc: bool, request: &Request<Uploading>) -> bool {
+fn writes(only: Option<Protocol>, is_grpc: bool, request: &Request<Uploading>) -> bool {
     let path = request.uri().path();
     if is_grpc {
         return reapi::Route::parse(path).writes();
     }
     match *request.method() {
         Method::GET | Method::HEAD | Method::OPTIONS => false,
-        Method::POST => !path.ends_with("/v8/artifacts") && !path.ends_with("/v8/artifacts/events"),
+        Method::POST => {
+            let is_question = path.ends_with("/v8/artifacts") || path.ends_with("/v8/artifacts/events");
+            // At a door such a path names an object.
+            !is_question || Entrance::find(only, path, None).is_some()
+        }
         _ => true,
     }
 }

@@ -56,6 +56,7 @@ fn moon_over_mtls() {
     ));
     let alone = alone.with_file(".larder/ca.pem", &pki.ca());
     assert_eq!(alone.build("-"), Run::all_ran(Moon::TASKS), "{}", alone.said());
+    assert!(alone.said().contains("CertificateRequired"), "{}", alone.said());
     let words = "it has shown no client certificate";
     until(words, PATIENCE, || daemon.log().contains(words));
 }

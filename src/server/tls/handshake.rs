@@ -102,7 +102,7 @@ async fn obeying<F: Future>(activity: &Activity, future: F) -> Option<F::Output>
 
 /// Why a handshake failed, and what helps; `None` where the client just went away.
 fn words(error: &io::Error, served: &Served) -> Option<String> {
-    let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) else { return None };
+    let error = error.get_ref()?.downcast_ref::<Error>()?;
     let now = served.now();
     let files = now.material.files();
     let ca = files.client_ca.as_deref().unwrap_or_else(|| "-".as_ref()).display();
