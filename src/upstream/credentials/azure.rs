@@ -54,6 +54,7 @@ impl super::Keys for Keys {
                 Credentials::Sas(token) => Ok(Self::Sas(token)),
                 Credentials::Anonymous
                 | Credentials::Keys { .. }
+                | Credentials::Token(_)
                 | Credentials::File { .. }
                 | Credentials::Stored(_)
                 | Credentials::InstanceMetadata => {
