@@ -119,7 +119,8 @@ impl Remote {
             read_only: false,
             connect: Duration::from_millis(500),
             first_byte: Duration::from_millis(1500),
-            stall: Duration::from_secs(10),
+            // A busy machine is no stalled transfer.
+            stall: Duration::from_secs(60),
             uploads: None,
         };
         Self::with(store, "", settings, runtime.spawner())
