@@ -72,27 +72,18 @@ pub(super) fn answer(
     request: Request<Uploading>,
 ) -> Answering {
     let is_grpc = reapi::is_grpc(request.method(), request.headers());
-    match visit.verdict() {
-        Verdict::Write => {}
-        Verdict::Read(words) if writes(visit.only, is_grpc, &request) => {
-            if is_grpc {
-                return Answering::Now(Some(reapi::refusal(StatusCode::FORBIDDEN, words)));
-            }
-            return Answering::later(plain(StatusCode::FORBIDDEN, format!("{words}\n").into(), request));
+    let verdict = visit.verdict();
+    if let Verdict::Refused(words) = verdict {
+        if visit.secure.as_ref().is_some_and(Secure::is_first_refusal) {
+            tracing::info!("refused a request: {words}");
         }
-        Verdict::Read(_) => {}
-        Verdict::Refused(words) => {
-            if visit.secure.as_ref().is_some_and(Secure::is_first_refusal) {
-                tracing::info!("refused a request: {words}");
-            }
-            // Not even read from: the connection ends. Nx shows the words of a 401, and of nothing else.
-            let answer = match visit.only.or_else(|| Protocol::looks_meant(request.uri().path())) {
-                _ if is_grpc => reapi::refusal(StatusCode::FORBIDDEN, words),
-                Some(Protocol::Nx) => not_admitted(format!("{words}\n")),
-                _ => http::text(StatusCode::FORBIDDEN, format!("{words}\n")),
-            };
-            return Answering::Now(Some(http::closing(answer, request.version())));
-        }
+        // Not even read from: the connection ends. Nx shows the words of a 401, and of nothing else.
+        let answer = match visit.only.or_else(|| Protocol::looks_meant(request.uri().path())) {
+            _ if is_grpc => reapi::refusal(StatusCode::FORBIDDEN, words),
+            Some(Protocol::Nx) => not_admitted(format!("{words}\n")),
+            _ => http::text(StatusCode::FORBIDDEN, format!("{words}\n")),
+        };
+        return Answering::Now(Some(http::closing(answer, request.version())));
     }
     let policy = door.policy.read();
     let host = match policy.guard.check(request.uri(), request.version(), request.headers(), visit) {
@@ -102,9 +93,18 @@ pub(super) fn answer(
             return Answering::later(plain(StatusCode::FORBIDDEN, format!("{words}\n").into(), request));
         }
     };
+    let entrance = Entrance::find(visit.only, request.uri().path(), host).filter(|_| !is_grpc);
+    if let Verdict::Read(words) = verdict
+        && writes(is_grpc, entrance.is_some(), &request)
+    {
+        if is_grpc {
+            return Answering::Now(Some(reapi::refusal(StatusCode::FORBIDDEN, words)));
+        }
+        return Answering::later(plain(StatusCode::FORBIDDEN, format!("{words}\n").into(), request));
+    }
     let is_admitted = visit.gate != Gate::Tokens
         || policy.tokens.admits(request.headers().get(AUTHORIZATION), &door.keyring);
-    if let Some(entrance) = Entrance::find(visit.only, request.uri().path(), host).filter(|_| !is_grpc) {
+    if let Some(entrance) = entrance {
         let admission = if is_admitted { Admission::Owner } else { Admission::Signed };
         return enter(door, ticket, Call::Door(admission, entrance), request);
     }
@@ -166,8 +166,9 @@ pub(super) fn answer(
     }
 }
 
-/// Whether a request would change what is stored. Turborepo asks, and tells of its hits, by POST.
-fn writes(only: Option<Protocol>, is_grpc: bool, request: &Request<Uploading>) -> bool {
+/// Whether a request would change what is stored. Turborepo asks, and tells of its hits, by POST; at a door its paths
+/// are names of objects.
+fn writes(is_grpc: bool, is_at_a_door: bool, request: &Request<Uploading>) -> bool {
     let path = request.uri().path();
     if is_grpc {
         return reapi::Route::parse(path).writes();
@@ -176,8 +177,7 @@ fn writes(only: Option<Protocol>, is_grpc: bool, request: &Request<Uploading>) -
         Method::GET | Method::HEAD | Method::OPTIONS => false,
         Method::POST => {
             let is_question = path.ends_with("/v8/artifacts") || path.ends_with("/v8/artifacts/events");
-            // At a door such a path names an object.
-            !is_question || Entrance::find(only, path, None).is_some()
+            is_at_a_door || !is_question
         }
         _ => true,
     }

@@ -116,14 +116,18 @@ fn who_is_taken_from_the_list_is_refused_on_an_open_connection_too() {
     });
     assert!(refused.text().contains("may read here and not write"), "{}", refused.text());
     assert_eq!(open.get("/blob/tls/x").expect("an answer").status(), 200, "it reads on");
-    for (method, path, status) in [
-        ("DELETE", "/blob/tls/x", 403),
+    for (host, method, path, status) in [
+        ("localhost", "DELETE", "/blob/tls/x", 403),
         // Turborepo asks by POST; at a door the same path is an upload.
-        ("POST", "/v8/artifacts", 200),
-        ("POST", "/s3/bucket/v8/artifacts?uploads", 403),
+        ("localhost", "POST", "/v8/artifacts", 200),
+        ("localhost", "POST", "/s3/bucket/v8/artifacts?uploads", 403),
+        ("bucket.s3.localhost", "POST", "/v8/artifacts?uploads", 403),
     ] {
         let body = if path == "/v8/artifacts" { &b"{\"hashes\":[]}"[..] } else { b"" };
-        assert_eq!(open.send(method, path, body).expect("an answer").status(), status, "{method} {path}");
+        let answer = open.send_to(host, method, path, body).expect("an answer");
+        assert_eq!(answer.status(), status, "{method} {host} {path}: {}", answer.text());
+        let is_ours = answer.text().contains("may read here and not write");
+        assert_eq!(is_ours, status == 403, "{method} {host} {path}: {}", answer.text());
     }
 
     change("readers = [\"desk\"]", "");

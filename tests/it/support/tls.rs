@@ -229,8 +229,19 @@ impl KeptAlive {
     }
 
     pub(crate) fn send(&mut self, method: &str, path: &str, body: &[u8]) -> io::Result<Answer> {
-        let head =
-            format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n", body.len());
+        self.send_to("localhost", method, path, body)
+    }
+
+    /// One request to `host`.
+    pub(crate) fn send_to(
+        &mut self,
+        host: &str,
+        method: &str,
+        path: &str,
+        body: &[u8],
+    ) -> io::Result<Answer> {
+        let len = body.len();
+        let head = format!("{method} {path} HTTP/1.1\r\nhost: {host}\r\ncontent-length: {len}\r\n\r\n");
         let stream = self.stream.get_mut();
         stream.write_all(head.as_bytes())?;
         stream.write_all(body)?;
