@@ -112,6 +112,15 @@ impl std::error::Error for Error {
     }
 }
 
+/// What is at the bottom of an error: the system's word, without the layers that quote one another.
+pub fn deepest(error: &dyn std::error::Error) -> String {
+    let mut deepest = error;
+    while let Some(source) = deepest.source() {
+        deepest = source;
+    }
+    deepest.to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

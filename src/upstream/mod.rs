@@ -45,6 +45,7 @@ mod reapi;
 mod remote;
 mod runtime;
 mod surroundings;
+mod times;
 mod uploads;
 
 pub use breaker::{State, Word};

@@ -13,6 +13,8 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::error::deepest;
+
 /// What came back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Reply {
@@ -96,14 +98,6 @@ fn silence(error: io::Error) -> Silence {
         ErrorKind::WouldBlock => Silence::Hangs,
         _ => Silence::Broken(error.to_string()),
     }
-}
-
-fn deepest(error: &dyn std::error::Error) -> String {
-    let mut deepest = error;
-    while let Some(source) = deepest.source() {
-        deepest = source;
-    }
-    deepest.to_string()
 }
 
 // === impl Reply ===

@@ -16,9 +16,8 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::super::{Fault, Got, Object, ObjectMeta, Signal};
-use super::client::deepest;
 use crate::body::Body;
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, deepest};
 
 /// All answers without a length that are taken in at one time.
 const WHOLE_BYTES_MAX: usize = 64 << 20;

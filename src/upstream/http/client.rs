@@ -13,6 +13,7 @@ use reqwest::{Certificate, ClientBuilder, Identity};
 
 use super::super::location::Server;
 use super::super::{Fault, Signal};
+use crate::error::deepest;
 
 /// An idle connection older than this is not used: servers close theirs, and a request that meets the close is a miss.
 const IDLE_MAX: Duration = Duration::from_secs(15);
@@ -157,13 +158,4 @@ impl Inner {
 fn read(path: &Path) -> Result<Vec<u8>, String> {
     fs::read(path)
         .map_err(|error| format!("the file {}: {error}; correct the URL of the upstream", path.display()))
-}
-
-/// What is at the bottom of an error: the system's word, without the layers that quote one another.
-pub(super) fn deepest(error: &dyn std::error::Error) -> String {
-    let mut deepest = error;
-    while let Some(source) = deepest.source() {
-        deepest = source;
-    }
-    deepest.to_string()
 }

@@ -33,6 +33,7 @@ use super::credentials::{Sender, Watched as _};
 use super::location::{Dialect, Server};
 use super::remote::RemoteSettings;
 use super::runtime::Spawner;
+use super::times::{in_time, seconds_ahead};
 use super::{
     Credentials, Direction, Fault, GetOptions, Got, Listed, Looked, Object, ObjectMeta, PutDone, PutOptions,
     Signal, Source, Upstream,
@@ -349,21 +350,4 @@ fn conditions(options: &GetOptions) -> HeaderMap {
         .into_iter()
         .filter_map(|(name, value)| Some((name, HeaderValue::try_from(value?).ok()?)))
         .collect()
-}
-
-/// Waits for `call`, but not for ever.
-async fn in_time<T>(deadline: Duration, doing: &str, call: impl Future<Output = T>) -> Result<T, Fault> {
-    tokio::time::timeout(deadline, call).await.map_err(|_| {
-        let words = format!("no answer to {doing} within {} s", deadline.as_secs());
-        Fault::state(Signal::Deadline, words)
-    })
-}
-
-/// How far `one` is ahead of `other`.
-fn seconds_ahead(one: SystemTime, other: SystemTime) -> i64 {
-    let seconds = |between: Duration| i64::try_from(between.as_secs()).unwrap_or(i64::MAX);
-    match one.duration_since(other) {
-        Ok(ahead) => seconds(ahead),
-        Err(behind) => -seconds(behind.duration()),
-    }
 }

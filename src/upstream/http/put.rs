@@ -17,10 +17,11 @@ use reqwest::header::{
 };
 
 use super::super::location::Dialect;
+use super::super::times::in_time;
 use super::super::{Failure, Fault, PutDone, PutIf, PutOptions, Source};
+use super::Http;
 use super::paths::{Carries, Spot};
 use super::reply::{ARTIFACT, Call, OBJECT, Reply};
-use super::{Http, in_time};
 use crate::body::Body;
 use crate::error::{Error, Result};
 use crate::key::ObjectName;

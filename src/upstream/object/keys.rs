@@ -18,6 +18,18 @@ use super::tokens::{Metadata, Tokens};
 use super::{invalid, retries};
 use crate::error::{Error, Kind, Result};
 
+/// Who has what signs the next request.
+trait Signs: fmt::Debug + Send + Sync + 'static {
+    /// What signs.
+    type With: fmt::Debug + Send + Sync;
+
+    fn now(&self) -> impl Future<Output = object_store::Result<Arc<Self::With>>> + Send;
+}
+
+/// One that signs, as `object_store` asks for it.
+#[derive(Debug)]
+struct Provides<S>(S);
+
 /// Asks the file before each request; see [`KeyFile`].
 struct FromFile<K, C> {
     file: Arc<KeyFile<K>>,
@@ -45,22 +57,30 @@ type Form<C> = Box<dyn Fn(&Material) -> Result<C, String> + Send + Sync>;
 #[derive(Clone)]
 struct Provider(Arc<dyn CredentialProvider<Credential = GcpCredential>>);
 
-// === impl FromFile ===
+// === impl Provides ===
 
-impl<K: Keys, C: fmt::Debug + Send + Sync + 'static> CredentialProvider for FromFile<K, C> {
-    type Credential = C;
+impl<S: Signs> CredentialProvider for Provides<S> {
+    type Credential = S::With;
 
     fn get_credential<'this, 'call>(
         &'this self,
-    ) -> Pin<Box<dyn Future<Output = object_store::Result<Arc<C>>> + Send + 'call>>
+    ) -> Pin<Box<dyn Future<Output = object_store::Result<Arc<S::With>>> + Send + 'call>>
     where
         'this: 'call,
         Self: 'call,
     {
-        Box::pin(async {
-            let formed = read(&self.file).await.and_then(self.form);
-            formed.map(Arc::new).map_err(no_keys)
-        })
+        Box::pin(self.0.now())
+    }
+}
+
+// === impl FromFile ===
+
+impl<K: Keys, C: fmt::Debug + Send + Sync + 'static> Signs for FromFile<K, C> {
+    type With = C;
+
+    async fn now(&self) -> object_store::Result<Arc<C>> {
+        let formed = read(&self.file).await.and_then(self.form);
+        formed.map(Arc::new).map_err(no_keys)
     }
 }
 
@@ -73,13 +93,6 @@ impl<K, C> fmt::Debug for FromFile<K, C> {
 // === impl FromStored ===
 
 impl<C> FromStored<C> {
-    fn new(
-        keeper: &Arc<Keeper>,
-        form: impl Fn(&Material) -> Result<C, String> + Send + Sync + 'static,
-    ) -> Self {
-        Self { keeper: Arc::clone(keeper), form: Box::new(form), formed: Mutex::new(None) }
-    }
-
     async fn credential(&self) -> Result<Arc<C>> {
         let (material, serial) = self.keeper.now().await?;
         if let Some((known, formed)) = &*self.formed.lock()
@@ -95,17 +108,11 @@ impl<C> FromStored<C> {
     }
 }
 
-impl<C: fmt::Debug + Send + Sync + 'static> CredentialProvider for FromStored<C> {
-    type Credential = C;
+impl<C: fmt::Debug + Send + Sync + 'static> Signs for FromStored<C> {
+    type With = C;
 
-    fn get_credential<'this, 'call>(
-        &'this self,
-    ) -> Pin<Box<dyn Future<Output = object_store::Result<Arc<C>>> + Send + 'call>>
-    where
-        'this: 'call,
-        Self: 'call,
-    {
-        Box::pin(async { self.credential().await.map_err(no_keys) })
+    async fn now(&self) -> object_store::Result<Arc<C>> {
+        self.credential().await.map_err(no_keys)
     }
 }
 
@@ -132,20 +139,12 @@ impl TokensFromFile {
     }
 }
 
-impl CredentialProvider for TokensFromFile {
-    type Credential = GcpCredential;
+impl Signs for TokensFromFile {
+    type With = GcpCredential;
 
-    fn get_credential<'this, 'call>(
-        &'this self,
-    ) -> Pin<Box<dyn Future<Output = object_store::Result<Arc<GcpCredential>>> + Send + 'call>>
-    where
-        'this: 'call,
-        Self: 'call,
-    {
-        Box::pin(async {
-            let provider = self.provider().await.map_err(no_keys)?;
-            provider.0.get_credential().await
-        })
+    async fn now(&self) -> object_store::Result<Arc<GcpCredential>> {
+        let provider = self.provider().await.map_err(no_keys)?;
+        provider.0.get_credential().await
     }
 }
 
@@ -173,13 +172,13 @@ pub(super) fn sign_s3(
         }
         Credentials::File { path, profile } => {
             let file = KeyFile::new(path.clone(), profile.as_deref().unwrap_or("default"));
-            let provider = FromFile { file: Arc::new(file), form: aws };
-            let file: Arc<dyn Watched> = provider.file.clone();
+            let file = Arc::new(file);
+            let provider = Provides(FromFile { file: Arc::clone(&file), form: aws });
             (builder.with_credentials(Arc::new(provider)), Some(file))
         }
         Credentials::Stored(stored) => {
             let keeper = stored.keeper()?;
-            let provider = FromStored::new(keeper, |material| match material {
+            let provider = from_stored(keeper, |material| match material {
                 Material::Aws(keys) => aws(keys.clone()).map_err(|error| error.message().to_owned()),
                 Material::Azure(_) | Material::Bearer(_) | Material::Headers(_) => {
                     Err(of_another("s3", "an access key, a profile, a role or a command that prints keys"))
@@ -219,13 +218,13 @@ pub(super) fn sign_azure(
             Ok((builder.with_credentials(given(AzureKeys::Sas(token.clone()))?), None))
         }
         Credentials::File { path, .. } => {
-            let provider = FromFile { file: Arc::new(KeyFile::new(path.clone(), account)), form: azure };
-            let file: Arc<dyn Watched> = provider.file.clone();
+            let file = Arc::new(KeyFile::new(path.clone(), account));
+            let provider = Provides(FromFile { file: Arc::clone(&file), form: azure });
             Ok((builder.with_credentials(Arc::new(provider)), Some(file)))
         }
         Credentials::Stored(stored) => {
             let (keeper, account) = (stored.keeper()?, account.to_owned());
-            let provider = FromStored::new(keeper, move |material| match bearer(material) {
+            let provider = from_stored(keeper, move |material| match bearer(material) {
                 Some(token) => Ok(AzureCredential::BearerToken(token)),
                 None => match material {
                     Material::Azure(text) => AzureKeys::parse(text.expose(), &account)
@@ -260,15 +259,14 @@ pub(super) fn sign_google(
             Ok((builder.with_skip_signature(true).with_credentials(Arc::new(nothing)), None))
         }
         Credentials::File { path, .. } => {
-            let provider =
-                TokensFromFile { file: Arc::new(KeyFile::new(path.clone(), "")), made: Mutex::new(None) };
-            let file: Arc<dyn Watched> = provider.file.clone();
+            let file = Arc::new(KeyFile::new(path.clone(), ""));
+            let provider = Provides(TokensFromFile { file: Arc::clone(&file), made: Mutex::new(None) });
             Ok((builder.with_credentials(Arc::new(provider)), Some(file)))
         }
         Credentials::InstanceMetadata => Ok((builder.with_credentials(Arc::new(Metadata::new()?)), None)),
         Credentials::Stored(stored) => {
             let keeper = stored.keeper()?;
-            let provider = FromStored::new(keeper, |material| {
+            let provider = from_stored(keeper, |material| {
                 let bearer =
                     bearer(material).ok_or_else(|| of_another("gs", "one of Google's kinds, or a token"));
                 bearer.map(|bearer| GcpCredential { bearer })
@@ -281,6 +279,13 @@ pub(super) fn sign_google(
         | Credentials::Sas(_)
         | Credentials::Token(_) => Err(foreign("gs", "a credentials file")),
     }
+}
+
+fn from_stored<C>(
+    keeper: &Arc<Keeper>,
+    form: impl Fn(&Material) -> Result<C, String> + Send + Sync + 'static,
+) -> Provides<FromStored<C>> {
+    Provides(FromStored { keeper: Arc::clone(keeper), form: Box::new(form), formed: Mutex::new(None) })
 }
 
 /// The token, where it is one.

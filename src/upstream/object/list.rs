@@ -5,8 +5,9 @@
 
 use object_store::list::PaginatedListOptions;
 
+use super::super::times::in_time;
 use super::super::{Fault, Listed, Looked};
-use super::{BucketKind, Call, Objects, Seen, in_time};
+use super::{BucketKind, Call, Objects, Seen};
 use crate::key::ObjectName;
 
 /// Keys of one page: what S3 gives at most.

@@ -38,18 +38,19 @@ use self::answer::Call;
 pub(super) use self::answer::element;
 use self::blob::Blobs;
 use self::build::Store;
-use self::service::{Seen, Service, deepest};
+use self::service::{Seen, Service};
 use super::credentials::Watched;
 use super::location::{Bucket, Kind as BucketKind};
 use super::remote::RemoteSettings;
 use super::runtime::Spawner;
+use super::times::in_time;
 use super::uploads::Uploads;
 use super::{
     Direction, Failure, Fault, GetOptions, Got, Listed, Looked, Object, ObjectMeta, PutDone, PutOptions,
     Signal, Source, Upstream,
 };
 use crate::body::Body;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, deepest};
 use crate::key::ObjectName;
 
 /// An idle connection older than this is not used: stores close theirs after 20 s or so, and a request that meets
@@ -320,14 +321,6 @@ impl fmt::Debug for Objects {
 
 fn retries(max: usize) -> RetryConfig {
     RetryConfig { max_retries: max, retry_timeout: WRITE_RETRY_TIME, ..RetryConfig::default() }
-}
-
-/// Waits for `call`, but not for ever.
-async fn in_time<T>(deadline: Duration, doing: &str, call: impl Future<Output = T>) -> Result<T, Fault> {
-    tokio::time::timeout(deadline, call).await.map_err(|_| {
-        let words = format!("no answer to {doing} within {} s", deadline.as_secs());
-        Fault::state(Signal::Deadline, words)
-    })
 }
 
 /// To the end is said without a number: stores refuse those that no object has.

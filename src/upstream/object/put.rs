@@ -13,9 +13,10 @@ use object_store::{
     Attribute, Attributes, MultipartUpload, PutMode, PutMultipartOptions, PutPayload, UpdateVersion,
 };
 
+use super::super::times::in_time;
 use super::super::uploads::Upload;
 use super::super::{Failure, Fault, Looked, PutDone, PutIf, PutOptions, Signal, Source};
-use super::{BucketKind, Call, Objects, PROBE, Seen, in_time, quoted};
+use super::{BucketKind, Call, Objects, PROBE, Seen, quoted};
 use crate::key::ObjectName;
 
 /// Larger bodies go in parts of this size. S3 takes 10,000 of them: 78 GiB.

@@ -8,7 +8,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
@@ -19,8 +19,10 @@ use object_store::client::{
 };
 use parking_lot::Mutex;
 
+use super::super::times::seconds_ahead;
 use super::super::{Fault, Signal};
 use super::answer::{Answer, Call, ERROR_BYTES_MAX, element};
+use crate::error::deepest;
 
 tokio::task_local! {
     /// Where the running call notes what it sees.
@@ -217,15 +219,6 @@ impl fmt::Display for NotTheStore {
 
 impl std::error::Error for NotTheStore {}
 
-/// How far `one` is ahead of `other`.
-fn seconds_ahead(one: SystemTime, other: SystemTime) -> i64 {
-    let seconds = |between: Duration| i64::try_from(between.as_secs()).unwrap_or(i64::MAX);
-    match one.duration_since(other) {
-        Ok(ahead) => seconds(ahead),
-        Err(behind) => -seconds(behind.duration()),
-    }
-}
-
 /// An answer that matters for its words; what is far too long for one is cut.
 pub(super) async fn read(body: HttpResponseBody) -> Result<Bytes, HttpError> {
     let mut stream = body.bytes_stream();
@@ -246,13 +239,4 @@ fn broken(host: &str, error: &HttpError) -> Sight {
         _ => ("talk to", false),
     };
     Sight::Broken(format!("{doing} {host}: {}", deepest(error)), late)
-}
-
-/// What is at the bottom of an error: the system's word, without the layers that quote one another.
-pub(super) fn deepest(error: &dyn std::error::Error) -> String {
-    let mut deepest = error;
-    while let Some(source) = deepest.source() {
-        deepest = source;
-    }
-    deepest.to_string()
 }

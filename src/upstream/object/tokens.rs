@@ -17,9 +17,9 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::time::Instant;
 
+use super::invalid;
 use super::service::{Seen, read};
-use super::{deepest, invalid};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, deepest};
 
 /// Google's metadata service, which only its machines can reach, and in plain.
 const METADATA: &str =

@@ -23,7 +23,8 @@ use super::super::credentials::{Sender, Watched as _};
 use super::super::location::Service;
 use super::super::runtime::Spawner;
 use super::super::{Failure, Fault, Signal};
-use super::channel::{Channel, Connection, Requests, deepest, remedy};
+use super::channel::{Channel, Connection, Requests, remedy};
+use crate::error::deepest;
 
 /// No answer has a longer message: batches are bounded by what the server takes, at most 4 MiB.
 const MESSAGE_BYTES_MAX: usize = 32 << 20;

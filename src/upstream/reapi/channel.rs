@@ -31,6 +31,7 @@ use super::super::location::{Files, Service};
 use super::super::runtime::Spawner;
 use super::super::{Fault, Signal};
 use super::capabilities::Capabilities;
+use crate::error::deepest;
 
 /// A connection with calls on it is pinged when it was silent for this long, and is dead without an answer.
 const PING_EVERY: Duration = Duration::from_secs(20);
@@ -262,13 +263,4 @@ pub(super) fn remedy(words: &str) -> &'static str {
     } else {
         ""
     }
-}
-
-/// What was the matter, below all who passed it on.
-pub(super) fn deepest(error: &dyn std::error::Error) -> String {
-    let mut deepest = error;
-    while let Some(below) = deepest.source() {
-        deepest = below;
-    }
-    deepest.to_string()
 }

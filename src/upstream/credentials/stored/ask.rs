@@ -12,6 +12,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
 use super::command::without_secrets;
+use crate::error::deepest;
 
 /// DNS, TCP and TLS together: metadata services answer at once, or aren't there.
 const CONNECT: Duration = Duration::from_secs(4);
@@ -159,13 +160,4 @@ impl Reply {
     pub(super) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
-}
-
-/// What is at the bottom of an error: the system's word, without the layers that quote one another, and the URL.
-fn deepest(error: &dyn std::error::Error) -> String {
-    let mut deepest = error;
-    while let Some(source) = deepest.source() {
-        deepest = source;
-    }
-    deepest.to_string()
 }
