@@ -152,7 +152,7 @@ impl Reapi {
         let name = self.resource(blob, Some(&uuid()?), zstd);
         let failed = match self.write_from(blob, source, &name, 0, zstd).await {
             Err(Sending::Call(failed)) if failed.is_broken_off() && !zstd => failed,
-            done => return self.judge_write(blob, done),
+            done => return self.judge_write(blob, done, zstd),
         };
         let query = wire::QueryWriteStatusRequest { resource_name: name.clone() };
         let status: Result<wire::QueryWriteStatusResponse, Failed> = self.calls.unary(QUERY, &query).await;
@@ -164,7 +164,7 @@ impl Reapi {
         match reached.filter(|reached| *reached > 0 && *reached < blob.len) {
             Some(offset) => {
                 let done = self.write_from(blob, source, &name, offset, false).await;
-                self.judge_write(blob, done)
+                self.judge_write(blob, done, false)
             }
             None => Err(self.calls.judge(failed, WRITE, Doing::Write)),
         }
@@ -241,12 +241,9 @@ impl Reapi {
         }
     }
 
-    fn judge_write(&self, blob: Blob, done: Result<i64, Sending>) -> Result<(), Fault> {
+    fn judge_write(&self, blob: Blob, done: Result<i64, Sending>, zstd: bool) -> Result<(), Fault> {
         match done {
-            // Of what was there already, and of what is compressed, servers say different numbers.
-            Ok(committed) if committed == -1 || u64::try_from(committed).is_ok_and(|n| n <= blob.len) => {
-                Ok(())
-            }
+            Ok(committed) if is_whole(committed, blob.len, zstd) => Ok(()),
             Ok(committed) => Err(Fault::state(
                 Signal::Fault,
                 format!("Write: {committed} bytes are said to be written of {}", blob.len),
@@ -290,6 +287,15 @@ fn committed(answer: Result<Bytes, Failed>) -> Result<i64, Sending> {
     }
 }
 
+/// Whether so many bytes, as the server counts them, are all. Of what is compressed it counts what was sent, which may be
+/// more than was packed, or says -1 where somebody else has written it; and so Bazel takes it.
+fn is_whole(committed: i64, len: u64, zstd: bool) -> bool {
+    match zstd {
+        true => committed != 0 && committed >= -1,
+        false => committed == int(len),
+    }
+}
+
 fn no_zstd(words: &'static str) -> Sending {
     Sending::Call(no_memory(words).into())
 }
@@ -322,6 +328,25 @@ mod tests {
         let lens: Vec<usize> = name.split('-').map(str::len).collect();
         assert_eq!(lens, [8, 4, 4, 4, 12], "{name}");
         assert_ne!(name, uuid().expect("random"));
+    }
+
+    #[test]
+    fn a_write_that_the_server_has_in_part_is_none() {
+        for (committed, zstd, whole) in [
+            (5, false, true),
+            (4, false, false),
+            (0, false, false),
+            (-1, false, false),
+            (6, false, false),
+            // Packed, five bytes are eighteen.
+            (18, true, true),
+            (-1, true, true),
+            (5, true, true),
+            (0, true, false),
+            (-2, true, false),
+        ] {
+            assert_eq!(is_whole(committed, 5, zstd), whole, "{committed} {zstd}");
+        }
     }
 
     #[test]
