@@ -11,6 +11,7 @@ mod contract;
 mod cost;
 mod credentials;
 mod credentials_keychain;
+mod credentials_memory;
 mod credentials_renewed;
 mod disk;
 mod doctor;
