@@ -10,6 +10,7 @@ mod clients;
 mod contract;
 mod cost;
 mod credentials;
+mod credentials_helper;
 mod credentials_keychain;
 mod credentials_memory;
 mod credentials_renewed;
