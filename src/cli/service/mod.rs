@@ -8,6 +8,7 @@
 
 mod escape;
 mod launchd;
+mod left;
 mod plan;
 mod site;
 mod state;
@@ -184,16 +185,9 @@ fn uninstall(flags: &UninstallFlags, environment: &Environment) -> Result<ExitCo
     if flags.purge && !flags.force {
         nothing_queued(&site)?;
     }
+    let before = left::Before::look(&site);
     take(&site, &steps)?;
-    let kept: Vec<String> = [&site.cache, &site.state]
-        .into_iter()
-        .filter(|folder| folder.exists())
-        .map(|folder| folder.display().to_string())
-        .collect();
-    Ok(print(&match kept.is_empty() {
-        true => "uninstalled; nothing is left\n".to_owned(),
-        false => format!("uninstalled; kept, as --purge was not said: {}\n", kept.join(" and ")),
-    }))
+    Ok(print(&before.words(&site)))
 }
 
 /// What removing the daemon's folders takes.
