@@ -14,6 +14,7 @@ mod credentials_helper;
 mod credentials_keychain;
 mod credentials_memory;
 mod credentials_renewed;
+mod credentials_systemd;
 mod disk;
 mod doctor;
 mod doors_golden;
