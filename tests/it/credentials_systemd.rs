@@ -51,6 +51,17 @@ X
 systemctl daemon-reload
 larder service start --system"#;
 
+/// The same of a user's.
+const OF_A_USER: &str = r#"larder service install --no-linger >/dev/null
+mkdir -p ~/.config/systemd/user/larder.service.d
+printf '{"kind":"token","token":"of-mine"}' > ~/mine.cred
+cat > ~/.config/systemd/user/larder.service.d/credentials.conf <<X
+[Service]
+LoadCredential=larder.mine:/home/ada/mine.cred
+X
+systemctl --user daemon-reload
+larder service start"#;
+
 #[track_caller]
 fn done(output: &Output) -> String {
     assert!(output.status.success(), "{}", words(output));
@@ -94,4 +105,15 @@ fn a_daemon_signs_with_what_systemd_gives_it_and_the_list_says_where_that_is() {
     done(&root("larder service uninstall --system --purge --force"));
     let gone = done(&root("ls /run/credentials 2>/dev/null | grep larder || echo none"));
     assert_eq!(gone.trim(), "none");
+
+    // A user's own manager gives plain ones.
+    machine.sign_in("ada");
+    let ada =
+        |script: &str| machine.user(ADA, &["env", "XDG_RUNTIME_DIR=/run/user/4273", "sh", "-ec", script]);
+    done(&ada(OF_A_USER));
+    let list = done(&ada("larder credentials"));
+    assert!(
+        list.contains("mine  token  by systemd in /run/user/4273/credentials/larder.service/larder.mine"),
+        "{list}"
+    );
 }

@@ -331,6 +331,14 @@ async fn a_clock_that_is_set_back_by_a_day_lengthens_no_life() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_end_in_billions_of_years_is_one() {
+    let kept = Kept::new(Ok(document("a")), Some(Duration::from_secs(1 << 62)));
+    assert_eq!(kept.token().await, good("a-1"));
+    kept.store(Ok(document("b")));
+    assert_eq!(kept.settled().await, good("b-2"), "and others are taken after it");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_night_of_sleep_counts() {
     let kept = Kept::new(Ok(document("a")), Some(HOUR));
     assert_eq!(kept.token().await, good("a-1"));
