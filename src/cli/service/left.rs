@@ -25,8 +25,12 @@ impl Before {
     pub(super) fn words(&self, site: &Site) -> String {
         let data = [&site.cache, &site.state].into_iter().filter(|folder| folder.exists());
         let data: Vec<String> = data.map(|folder| folder.display().to_string()).collect();
-        let own = site.configuration();
-        let own: Vec<String> = files(own.parent().unwrap_or(&own));
+        let file = site.configuration();
+        // On macOS the daemon's data may be in the same folder.
+        let is_data = |path: &PathBuf| path.starts_with(&site.state) && *path != file;
+        let own = files(file.parent().unwrap_or(&file));
+        let own: Vec<String> =
+            own.iter().filter(|path| !is_data(path)).map(|path| path.display().to_string()).collect();
         let mut parts = Vec::new();
         if !data.is_empty() {
             parts.push(format!("kept, as --purge was not said: {}", data.join(" and ")));
@@ -49,9 +53,9 @@ impl Before {
 }
 
 /// What is in a folder, by name; nothing if there is no such folder.
-fn files(folder: &Path) -> Vec<String> {
+fn files(folder: &Path) -> Vec<PathBuf> {
     let mut paths: Vec<PathBuf> =
         std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
     paths.sort();
-    paths.into_iter().map(|path| path.display().to_string()).collect()
+    paths
 }
