@@ -23,9 +23,10 @@ impl Before {
 
     /// What there is to say when all is done.
     pub(super) fn words(&self, site: &Site) -> String {
-        let data = [&site.cache, &site.state].into_iter().filter(|folder| folder.exists());
-        let data: Vec<String> = data.map(|folder| folder.display().to_string()).collect();
         let file = site.configuration();
+        // Every daemon locks its own; without a lock it may be there for the configuration alone.
+        let data = [&site.cache, &site.state].into_iter().filter(|folder| folder.join("lock").exists());
+        let data: Vec<String> = data.map(|folder| folder.display().to_string()).collect();
         // On macOS the daemon's data may be in the same folder.
         let is_data = |path: &PathBuf| path.starts_with(&site.state) && *path != file;
         let own = files(file.parent().unwrap_or(&file));
@@ -39,7 +40,7 @@ impl Before {
             parts.push(format!("kept, as it is yours: {}", own.join(" and ")));
         }
         // The state says what is there: without it nobody but the keychain knows.
-        if !site.state.exists() && !self.in_keychain.is_empty() {
+        if !site.state.join("credentials").exists() && !self.in_keychain.is_empty() {
             parts.push(format!(
                 "kept in the keychain, where you may remove it: {}",
                 self.in_keychain.join(" and ")

@@ -204,7 +204,9 @@ fn purge(site: &Site) -> Result<Vec<Step>, Refused> {
                 folder.display()
             )));
         }
-        steps.push(Step::RemoveData(folder.clone()));
+        let own = site.configuration();
+        let spared = Some(own).filter(|own| own.parent() == Some(folder) && own.exists());
+        steps.push(Step::RemoveData { folder: folder.clone(), spared });
     }
     Ok(steps)
 }
