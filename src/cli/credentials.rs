@@ -1,10 +1,11 @@
 //! `larder login`, `larder logout`, `larder credentials`: what upstreams sign with, stored under names.
 //!
 //! No flag holds a secret: process lists and histories show flags. The daemon needs not run, and sees what has changed
-//! by itself.
+//! by itself. What systemd gives is in a folder of the running service, where these commands look for it.
 
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::SystemTime;
 
@@ -14,7 +15,7 @@ use serde_json::{Map, Value, json};
 
 use super::prompt::{self, Unanswered};
 use super::token::Whose;
-use super::{EXIT_INTERRUPTED, complain, complain_of, written};
+use super::{EXIT_INTERRUPTED, complain, complain_of, of_system, written};
 use crate::config::{Config, Environment, Flags};
 use crate::upstream::{CredentialKind, Credentials, Document, KINDS, Kept, Places, Row, Secret, check_name};
 
@@ -73,6 +74,8 @@ struct Line {
     name: String,
     /// `None`: an upstream names it, and it is not stored.
     row: Option<Row>,
+    /// Not all that are stored can be seen from here.
+    is_part: bool,
     used_by: Vec<String>,
 }
 
@@ -83,6 +86,7 @@ pub(super) async fn login(flags: LoginFlags, environment: &Environment) -> ExitC
         Err(Unanswered::Interrupted) => return ExitCode::from(EXIT_INTERRUPTED),
         Err(Unanswered::Failed(words)) => return complain(&format!("failed to {words}")),
     };
+    let is_system = flags.whose.of(environment).system;
     let places = match places(flags.whose, environment) {
         Ok(places) => places,
         Err(words) => return complain(&format!("failed to {words}")),
@@ -92,11 +96,14 @@ pub(super) async fn login(flags: LoginFlags, environment: &Environment) -> ExitC
         Store::Keychain => Kept::Keychain,
     });
     // The user's keychain is not the machine's daemon's.
-    let wanted = wanted.or(environment.system.then_some(Kept::File));
+    let wanted = wanted.or(is_system.then_some(Kept::File));
     let name = &flags.name;
     match places.store(name, &document, wanted).await {
-        Ok(kept) => {
-            let place = match kept {
+        Ok(placed) => {
+            if let Some(words) = placed.declined {
+                complain(&format!("the keychain doesn't have it: {words}"));
+            }
+            let place = match placed.kept {
                 Kept::Keychain => "the keychain".to_owned(),
                 Kept::File | Kept::Systemd => places.folder.join(name).display().to_string(),
             };
@@ -131,8 +138,12 @@ pub(super) async fn logout(flags: LogoutFlags, environment: &Environment) -> Exi
 /// Lists all.
 pub(super) fn credentials(flags: &CredentialsFlags, environment: &Environment) -> ExitCode {
     let (config, problems) = Config::read_anyway(&flags.flags, environment);
-    let Some(config) = config else { return complain_of(&problems) };
-    let lines = lines(&config);
+    let Some(mut config) = config else { return complain_of(&problems) };
+    let system = of_system(flags.flags.system, environment);
+    let is_elsewhere = flags.flags.dir.is_some() || system.settings.iter().any(|(key, _)| *key == "dir");
+    config.credentials.given = given(is_elsewhere, &system);
+    let hidden = config.credentials.hidden();
+    let lines = lines(&config, !hidden.is_empty());
     let mut out = io::stdout().lock();
     let printed = if flags.json {
         let rows: Vec<Value> = lines.iter().map(Line::json).collect();
@@ -140,10 +151,25 @@ pub(super) fn credentials(flags: &CredentialsFlags, environment: &Environment) -
     } else {
         print(&mut out, &lines)
     };
-    written(printed).map_or_else(|code| code, |()| ExitCode::SUCCESS)
+    for words in &hidden {
+        complain(&format!("not all is shown: {words}; run this as root, or as the daemon's user"));
+    }
+    let code = if hidden.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    written(printed).map_or_else(|code| code, |()| code)
 }
 
-fn lines(config: &Config) -> Vec<Line> {
+/// Where systemd gives credentials to the service: what its environment says, or what is the service's while it runs. A
+/// daemon with a folder of its own is another one.
+fn given(is_elsewhere: bool, environment: &Environment) -> Option<PathBuf> {
+    let of_service = || {
+        let run =
+            if environment.system { Some(Path::new("/run")) } else { environment.runtime_dir.as_deref() };
+        Some(run?.join("credentials/larder.service"))
+    };
+    environment.given.credentials.clone().or_else(|| of_service().filter(|_| !is_elsewhere))
+}
+
+fn lines(config: &Config, is_part: bool) -> Vec<Line> {
     let mut users: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for place in &config.routes.places {
         if let Credentials::Stored(stored) = &place.upstream.credentials {
@@ -156,10 +182,10 @@ fn lines(config: &Config) -> Vec<Line> {
         .into_iter()
         .map(|row| {
             let used_by = users.remove(&row.name).unwrap_or_default();
-            Line { name: row.name.clone(), row: Some(row), used_by }
+            Line { name: row.name.clone(), row: Some(row), is_part, used_by }
         })
         .collect();
-    lines.extend(users.into_iter().map(|(name, used_by)| Line { name, row: None, used_by }));
+    lines.extend(users.into_iter().map(|(name, used_by)| Line { name, row: None, is_part, used_by }));
     lines.sort_by(|one, other| one.name.cmp(&other.name));
     lines
 }
@@ -260,8 +286,9 @@ fn of_input(kind: Option<&'static CredentialKind>, text: &Secret) -> Result<Docu
 }
 
 fn places(whose: Whose, environment: &Environment) -> Result<Places, String> {
+    let (is_elsewhere, environment) = (whose.is_elsewhere(), &whose.of(environment));
     let state = whose.state(environment)?;
-    Ok(Places { given: environment.given.credentials.clone(), ..Places::new(&state) })
+    Ok(Places { given: given(is_elsewhere, environment), ..Places::new(&state) })
 }
 
 fn parse_name(name: &str) -> Result<String, String> {
@@ -290,7 +317,12 @@ impl Line {
     }
 
     fn state(&self) -> String {
-        let Some(row) = &self.row else { return format!("not stored: run `larder login {}`", self.name) };
+        let Some(row) = &self.row else {
+            return match self.is_part {
+                true => "not to be seen from here".into(),
+                false => format!("not stored: run `larder login {}`", self.name),
+            };
+        };
         let place = match row.kept {
             Kept::Keychain => "in the keychain".to_owned(),
             Kept::File => format!("in {}", row.path.display()),
@@ -309,7 +341,7 @@ impl Line {
         let expires = row.and_then(|row| row.expires);
         json!({
             "name": self.name,
-            "stored": row.is_some(),
+            "stored": if row.is_none() && self.is_part { Value::Null } else { row.is_some().into() },
             "kind": row.and_then(|row| row.kind).map(|kind| kind.name),
             "expires": expires.map(time),
             "expired": expires.is_some_and(|end| end <= SystemTime::now()),

@@ -19,6 +19,7 @@ mod status;
 mod tls;
 mod token;
 mod units;
+mod unreadable;
 
 use std::io::{self, Write as _};
 use std::path::PathBuf;
@@ -139,6 +140,9 @@ const EXIT_CODES: [(u8, &str); 5] = [
 /// Runs the command that the arguments name.
 pub fn run() -> ExitCode {
     let environment = Environment::of_process();
+    if !environment.dumpable {
+        unreadable::become_so();
+    }
     match Cli::parse().command {
         Command::Serve(flags) => serve(&flags, &environment),
         Command::Check(flags) => match config::check(&flags, &environment) {

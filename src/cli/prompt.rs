@@ -10,6 +10,9 @@ use crate::upstream::Secret;
 /// A longer answer is none.
 const BYTES_MAX: u64 = 256 << 10;
 
+/// Bytes of a line that a terminal takes, before it forgets what comes: N_TTY's, and MAX_CANON of macOS.
+const LINE_MAX: usize = if cfg!(target_os = "macos") { 1023 } else { 4095 };
+
 /// What Ctrl-C sends.
 const INTERRUPT: u8 = 0x03;
 
@@ -74,7 +77,7 @@ pub(super) fn input() -> Result<Secret, Unanswered> {
     }
 }
 
-/// A line with its end, and whether Ctrl-C ended it.
+/// A line of the terminal with its end, and whether Ctrl-C ended it.
 fn read_line() -> Result<(Secret, bool), Unanswered> {
     let mut bytes = Vec::new();
     for byte in io::stdin().lock().take(BYTES_MAX).bytes() {
@@ -86,6 +89,11 @@ fn read_line() -> Result<(Secret, bool), Unanswered> {
         if byte == b'\n' {
             break;
         }
+    }
+    if bytes.len() >= LINE_MAX {
+        // Its end is lost, and what was kept would be refused by a store, for no reason that anybody sees.
+        let words = "take it from the terminal, which cuts lines as long as this: give it on standard input";
+        return Err(Unanswered::Failed(words.into()));
     }
     let text = String::from_utf8(bytes).map_err(|_| Unanswered::Failed("read what is no UTF-8".into()))?;
     Ok((Secret::new(text), false))

@@ -322,6 +322,16 @@ fn now() -> u64 {
 // === impl Whose ===
 
 impl Whose {
+    /// Whether it is one with a folder of its own, and so no service.
+    pub(super) fn is_elsewhere(&self) -> bool {
+        self.dir.is_some()
+    }
+
+    /// The environment of its commands.
+    pub(super) fn of(&self, environment: &Environment) -> Environment {
+        of_system(self.system, environment)
+    }
+
     /// The daemon's state folder.
     pub(super) fn state(self, environment: &Environment) -> Result<PathBuf, String> {
         Folders::state(self.dir, &of_system(self.system, environment))

@@ -40,6 +40,8 @@ pub struct Environment {
     pub config: Option<PathBuf>,
     /// `LARDER_SYSTEM`: the machine's daemon is meant, not the user's.
     pub system: bool,
+    /// `LARDER_DUMPABLE`: the process may leave core files, and be looked into by others of its user.
+    pub dumpable: bool,
     /// What is read where neither a flag nor `LARDER_CONFIG` names a file: the user's own, which need not be there.
     pub own_config: Option<PathBuf>,
     /// The service manager's folders.
@@ -170,6 +172,7 @@ impl Environment {
         Self {
             config: var("LARDER_CONFIG").map(PathBuf::from),
             system: var("LARDER_SYSTEM").is_some_and(|value| is_yes(&value)),
+            dumpable: var("LARDER_DUMPABLE").is_some_and(|value| is_yes(&value)),
             own_config: own.map(|own| own.config_dir().join("larder.toml")),
             given: Given::of_process(&var),
             manager: Manager::of_process(&var),

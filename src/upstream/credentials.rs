@@ -144,7 +144,8 @@ impl<K: Keys> KeyFile<K> {
     /// `Denied`, with the remedy: it isn't there, others can read it, it has no such keys.
     pub(super) fn read(&self) -> Result<K> {
         let file = File::open(&self.path).and_then(|file| Ok((file.metadata()?, file)));
-        let version = file.as_ref().ok().map(|(metadata, _)| version(metadata));
+        let now = file.as_ref().ok().map(|(metadata, _)| metadata.clone());
+        let version = now.as_ref().map(version);
         if let Some(known) = self.known.lock().as_mut()
             && known.version.is_some()
             && known.version == version
@@ -156,6 +157,15 @@ impl<K: Keys> KeyFile<K> {
         let keys = keys.map_err(|words| {
             Error::new(Kind::Denied, format!("the credentials file {}: {words}", self.path.display()))
         });
+        if keys.is_err()
+            && now.as_ref().is_some_and(is_being_written)
+            && let Some(known) = self.known.lock().as_mut()
+            && known.keys.is_ok()
+        {
+            // The old ones go on until it is whole.
+            known.looked = Instant::now();
+            return known.keys.clone();
+        }
         *self.known.lock() = Some(Known { looked: Instant::now(), version, keys: keys.clone() });
         keys
     }
@@ -197,6 +207,14 @@ fn version(metadata: &Metadata) -> Version {
     let written = nanos(metadata.mtime(), metadata.mtime_nsec());
     let changed = nanos(metadata.ctime(), metadata.ctime_nsec());
     (metadata.dev(), metadata.ino(), metadata.len(), written, changed)
+}
+
+/// Whether a file that can't be used may be one that somebody is just writing, as it was written to a moment ago. Not one
+/// that others can read: more of it makes that no better.
+fn is_being_written(metadata: &Metadata) -> bool {
+    const WRITING: Duration = Duration::from_secs(3);
+    let age = metadata.modified().map(|written| written.elapsed());
+    metadata.mode() & 0o077 == 0 && age.is_ok_and(|age| age.is_ok_and(|age| age < WRITING))
 }
 
 #[cfg(test)]
@@ -251,6 +269,29 @@ mod tests {
         tokio::time::advance(LOOK_AGAIN).await;
         assert!(file.fresh().is_none());
         assert_eq!(file.read().unwrap().access_key_id, "BB");
+    }
+
+    #[test]
+    fn the_old_keys_go_on_while_others_are_being_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("credentials");
+        let file = file(&path);
+        write(&path, "", 0o600);
+        assert!(file.read().is_err(), "there are none yet");
+        write(&path, &profile("A"), 0o600);
+        assert_eq!(file.read().unwrap().access_key_id, "A");
+        for part in ["", "[defa", "[default]\naws_access_key_id = B"] {
+            write(&path, part, 0o600);
+            assert_eq!(file.read().unwrap().access_key_id, "A", "{part}");
+            assert!(file.has_changed(), "it is looked at again");
+        }
+        let written = std::time::SystemTime::now() - Duration::from_secs(5);
+        File::options().append(true).open(&path).unwrap().set_modified(written).unwrap();
+        assert!(file.read().is_err(), "nobody writes it any more");
+        write(&path, &profile("B"), 0o600);
+        assert_eq!(file.read().unwrap().access_key_id, "B");
+        write(&path, &profile("C"), 0o644);
+        assert!(file.read().is_err(), "others can read it");
     }
 
     #[test]

@@ -291,6 +291,33 @@ fn a_terminal_is_asked_without_an_echo() {
 }
 
 #[test]
+fn a_secret_that_the_terminal_has_cut_is_not_stored() {
+    let setup = Setup::new();
+    let program = env!("CARGO_BIN_EXE_larder");
+    let command = format!("{program} login work --kind token --store file --dir {}", setup.dir().display());
+    let mut child = std::process::Command::new("script")
+        .args(["--quiet", "--return", "--command", &command, "/dev/null"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("script starts");
+    let (mut stdin, mut stdout) = (child.stdin.take().expect("piped"), child.stdout.take().expect("piped"));
+    let mut shown = Vec::new();
+    while !shown.ends_with(b"token: ") {
+        let mut byte = [0];
+        std::io::Read::read_exact(&mut stdout, &mut byte).expect("it asks");
+        shown.push(byte[0]);
+    }
+    std::io::Write::write_all(&mut stdin, format!("{}\n", "s3cret".repeat(1000)).as_bytes())
+        .expect("it is read");
+    std::io::Read::read_to_end(&mut stdout, &mut shown).expect("it ends");
+    let shown = String::from_utf8_lossy(&shown);
+    assert_eq!(child.wait().expect("it ends").code(), Some(1), "{shown}");
+    assert!(shown.contains("give it on standard input") && !shown.contains("s3cret"), "{shown}");
+    assert!(!file(&setup).exists());
+}
+
+#[test]
 fn refusals_of_the_commands() {
     let setup = Setup::new();
     for (arguments, code, word) in [

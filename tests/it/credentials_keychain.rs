@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
 
 use crate::credentials::document;
 use crate::support::process::Process;
@@ -82,6 +84,19 @@ impl Session {
 
     fn kill(&mut self) {
         self.keyring = None;
+    }
+
+    /// It is there and answers nobody, until it is told to go on.
+    fn hang(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    fn go_on(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        self.keyring.as_ref().expect("it runs").signal(signal);
     }
 
     fn has_keyring(&self) -> bool {
@@ -170,6 +185,43 @@ fn a_keychain_keeps_it_and_may_be_locked_or_killed() {
         .arg(setup.dir());
     assert!(logout.status().expect("the binary starts").success());
     assert!(!file(&setup).exists());
+}
+
+#[test]
+fn one_that_answers_late_is_waited_for_by_nobody_and_heard_when_it_does() {
+    let session = Session::new();
+    let keys = Keys::new("late");
+    let weed = Weed::start(&[&keys]);
+    let setup = Setup::new()
+        .upstream(format!("{}&credential=work", weed::url(weed.addr(), "team")))
+        .with_env("DBUS_SESSION_BUS_ADDRESS", &session.address);
+    login(&setup, &session, &["--store", "keychain"], &document(&keys));
+    session.hang();
+    let daemon = setup.start();
+    assert_eq!(daemon.put("/blob/ns/one", "kept").status(), 200);
+    assert_eq!(daemon.get("/blob/ns/one").status(), 200);
+    // What is not here is asked of an upstream that has no keys: a miss, as when offline.
+    let began = Instant::now();
+    assert_eq!(daemon.get("/blob/ns/other").status(), 404);
+    assert!(began.elapsed() < Duration::from_secs(4), "not the keychain's 5 s: {:?}", began.elapsed());
+    eventually("that it doesn't answer is said", PATIENCE, || {
+        daemon.upstream("write").1.contains("the keychain gave no answer within 5 s").then_some(())
+    });
+    let status = daemon.cli(&["status"]);
+    let said = String::from_utf8_lossy(&status.stdout).into_owned();
+    assert!(said.contains("gave no answer within 5 s"), "{said}");
+    assert_eq!(daemon.queued(), 1);
+
+    // Nobody sits before a keychain that hangs: `larder login` doesn't wait for one, and a file will do.
+    let other = Setup::new();
+    let began = Instant::now();
+    let said = login(&other, &session, &[], &document(&keys));
+    assert!(said.contains("state/credentials/work"), "{said}");
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+
+    session.go_on();
+    until("it answers, and all goes upstream", Duration::from_secs(150), || daemon.queued() == 0);
+    assert_eq!(daemon.upstream("write").0, "up");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! `larder service` when something is in the way, and the commands that act on an installed service.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
 
@@ -9,7 +9,7 @@ use crate::support::desk::{Desk, PROGRAM, install, tree, words};
 use crate::support::http::Request;
 use crate::support::process::Process;
 use crate::support::wire::Addr;
-use crate::support::{PATIENCE, free_addr, say, until};
+use crate::support::{PATIENCE, free_addr, say, until, write_secret};
 
 const LARDER: &str = env!("CARGO_BIN_EXE_larder");
 
@@ -142,6 +142,19 @@ fn a_purge_asks_what_is_queued_and_spares_a_daemon_that_runs() {
     let words = desk.refused(1, &purge);
     assert!(words.contains("can't be told"), "{words}");
     assert!(home.join(".local/state/larder").exists());
+    // What is the person's own stays, and so does what only the keychain can remove; both are said.
+    let own = home.join(".config/larder/larder.toml");
+    fs::create_dir_all(own.parent().expect("in a folder")).expect("a new folder");
+    fs::write(&own, "fills = 7\n").expect("a new file");
+    let stored = home.join(".local/state/larder/credentials");
+    fs::DirBuilder::new().mode(0o700).create(&stored).expect("a new folder");
+    write_secret(&stored.join("work"), r#"{"kind":"keychain","of":"token"}"#);
+    let words = desk.done(&[&purge[..], &["--force"]].concat());
+    let yours = format!("kept, as it is yours: {}; ", own.display());
+    assert!(words.contains(&yours) && words.contains("kept in the keychain"), "{words}");
+    assert!(words.contains("`larder: work`") && own.exists(), "{words}");
+    fs::remove_dir_all(own.parent().expect("in a folder")).expect("our own");
+    desk.done(&["install", "--user", "--binary", PROGRAM]);
     let words = desk.done(&[&purge[..], &["--force"]].concat());
     assert!(words.contains("nothing is left"), "{words}");
     let left: Vec<_> = tree(&home).into_iter().filter(|entry| !before.contains(entry)).collect();

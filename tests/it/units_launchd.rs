@@ -1,6 +1,7 @@
 //! The property lists, as launchd documents them, and `larder service` where launchd is the manager.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 
@@ -97,6 +98,29 @@ fn launchd_is_given_one_list_and_left_as_it_was() {
         page.contains("<string>_larder</string>") && page.contains("==> run install -d -o _larder"),
         "{page}"
     );
+}
+
+#[test]
+fn a_purge_where_data_and_configuration_share_a_folder_spares_what_is_the_persons_own() {
+    let desk = Desk::new();
+    // As they do on macOS.
+    let support = desk.path("home/Library/Application Support");
+    let (folder, own) = (support.join("larder"), support.join("larder/larder.toml"));
+    fs::create_dir_all(folder.join("credentials")).expect("a new folder");
+    fs::write(folder.join("lock"), "").expect("a new file");
+    fs::write(&own, "fills = 7\n").expect("a new file");
+    let run = |args: &[&str]| {
+        let all = [&["uninstall", "--user", "--manager", "launchd"], args].concat();
+        let output = desk.command(&all).env("XDG_STATE_HOME", &support).output().expect("it starts");
+        assert!(output.status.success(), "{}", words(&output));
+        words(&output)
+    };
+    let page = run(&["--purge", "--print"]);
+    assert!(page.contains(&format!("but {}\n", own.display())), "{page}");
+    let said = run(&["--purge", "--force"]);
+    assert!(said.ends_with(&format!("uninstalled; kept, as it is yours: {}\n", own.display())), "{said}");
+    let left: Vec<_> = fs::read_dir(&folder).expect("it stays").flatten().map(|entry| entry.path()).collect();
+    assert_eq!(left, [own]);
 }
 
 #[test]

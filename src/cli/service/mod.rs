@@ -8,6 +8,7 @@
 
 mod escape;
 mod launchd;
+mod left;
 mod plan;
 mod site;
 mod state;
@@ -184,16 +185,9 @@ fn uninstall(flags: &UninstallFlags, environment: &Environment) -> Result<ExitCo
     if flags.purge && !flags.force {
         nothing_queued(&site)?;
     }
+    let before = left::Before::look(&site);
     take(&site, &steps)?;
-    let kept: Vec<String> = [&site.cache, &site.state]
-        .into_iter()
-        .filter(|folder| folder.exists())
-        .map(|folder| folder.display().to_string())
-        .collect();
-    Ok(print(&match kept.is_empty() {
-        true => "uninstalled; nothing is left\n".to_owned(),
-        false => format!("uninstalled; kept, as --purge was not said: {}\n", kept.join(" and ")),
-    }))
+    Ok(print(&before.words(&site)))
 }
 
 /// What removing the daemon's folders takes.
@@ -210,7 +204,9 @@ fn purge(site: &Site) -> Result<Vec<Step>, Refused> {
                 folder.display()
             )));
         }
-        steps.push(Step::RemoveData(folder.clone()));
+        let own = site.configuration();
+        let spared = Some(own).filter(|own| own.parent() == Some(folder) && own.exists());
+        steps.push(Step::RemoveData { folder: folder.clone(), spared });
     }
     Ok(steps)
 }

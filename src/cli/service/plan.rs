@@ -22,8 +22,9 @@ pub(super) enum Step {
     Remove(PathBuf),
     /// A folder is removed if nothing is in it.
     RemoveEmpty(PathBuf),
-    /// A folder of a daemon's is removed with all that is in it, if no daemon has it.
-    RemoveData(PathBuf),
+    /// A folder of a daemon's is removed with all that is in it, if no daemon has it. A file in it stays: on macOS the
+    /// person's configuration is where the daemon's data is.
+    RemoveData { folder: PathBuf, spared: Option<PathBuf> },
     /// A program is run.
     Run(Run),
     /// A program is run, and that it did its work is written down in a file.
@@ -84,7 +85,12 @@ impl Step {
             Self::Write { path, text } => format!("==> write {}\n{text}", path.display()),
             Self::Remove(path) => format!("==> remove {}\n", path.display()),
             Self::RemoveEmpty(path) => format!("==> remove {} if it is empty\n", path.display()),
-            Self::RemoveData(path) => format!("==> remove {} and all in it\n", path.display()),
+            Self::RemoveData { folder, spared: None } => {
+                format!("==> remove {} and all in it\n", folder.display())
+            }
+            Self::RemoveData { folder, spared: Some(spared) } => {
+                format!("==> remove all in {} but {}\n", folder.display(), spared.display())
+            }
             Self::Run(run) => format!("==> run {}\n", run.words()),
             Self::RunAndRecord { run, path, text } => {
                 format!("==> run {}\n==> write {}\n{text}", run.words(), path.display())
@@ -117,12 +123,16 @@ impl Step {
                 let _ = fs::remove_dir(path);
                 Ok(None)
             }
-            Self::RemoveData(path) => {
+            Self::RemoveData { folder: path, spared } => {
                 let lock = fs::File::open(path.join("lock")).map_err(|error| failed("lock", path, &error))?;
                 if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
                     return Err(format!("a larder that runs has {}; end it first", path.display()));
                 }
-                fs::remove_dir_all(path).map_err(|error| failed("remove", path, &error))?;
+                let removed = match spared {
+                    Some(spared) => remove_but(path, spared),
+                    None => fs::remove_dir_all(path),
+                };
+                removed.map_err(|error| failed("remove", path, &error))?;
                 Ok(Some(format!("removed {}", path.display())))
             }
             Self::Run(run) => Ok(run.take(runner)?.1),
@@ -135,6 +145,19 @@ impl Step {
             }
         }
     }
+}
+
+/// Removes what is in a folder, but one of its files.
+fn remove_but(folder: &Path, spared: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        match entry.file_type()?.is_dir() {
+            true => fs::remove_dir_all(entry.path())?,
+            false if entry.path() == spared => {}
+            false => fs::remove_file(entry.path())?,
+        }
+    }
+    Ok(())
 }
 
 fn failed(what: &str, path: &Path, error: &io::Error) -> String {

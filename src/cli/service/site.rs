@@ -181,7 +181,10 @@ impl Site {
 
     /// Where its configuration is, for people.
     pub(super) fn configuration(&self) -> PathBuf {
-        self.config_home.join("larder/larder.toml")
+        match (self.manager, self.system) {
+            (Manager::Launchd, false) => self.home.join("Library/Application Support/larder/larder.toml"),
+            _ => self.config_home.join("larder/larder.toml"),
+        }
     }
 }
 

@@ -187,6 +187,13 @@ impl Daemon {
         (self.setup.clone(), status)
     }
 
+    /// SIGABRT, as an assertion of a library would, and how it ended.
+    pub(crate) fn abort(mut self) -> (Setup, ExitStatus) {
+        self.process.signal(Signal::ABORT);
+        let status = self.process.ended(PATIENCE);
+        (self.setup.clone(), status)
+    }
+
     /// SIGTERM, without waiting.
     pub(crate) fn terminate(&self) {
         self.process.terminate();

@@ -10,7 +10,7 @@ use super::super::super::object::element;
 use super::super::{AwsKeys, Secret};
 use super::ask::{form, get, request};
 use super::command::{self, without_secrets};
-use super::document::{Document, parse_time, wipe};
+use super::document::{Document, parse_time};
 use super::provide::{Context, Issued, Material, is_private};
 
 /// The version of STS that is spoken.
@@ -40,9 +40,8 @@ pub(super) fn own(document: &Document) -> AwsKeys {
 /// What a command prints, as `credential_process` has it.
 pub(super) async fn process(command: &str) -> Result<Issued, String> {
     const WHO: &str = "what the command prints";
-    let mut printed = command::run(command, b"").await?;
+    let printed = command::run(command, b"").await?;
     let said: Result<Value, _> = serde_json::from_slice(&printed);
-    wipe(&mut printed);
     let said = said.map_err(|_| format!("{WHO} is not JSON"))?;
     if said["Version"] != 1 {
         return Err(format!("{WHO} is not of Version 1"));

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::amazon::read_token;
 use super::ask::{escape, form, get};
 use super::command;
-use super::document::{Document, wipe};
+use super::document::Document;
 use super::provide::{Context, Issued, bearer};
 
 /// What a token is to be good for.
@@ -19,9 +19,8 @@ const CLI: &str = "az account get-access-token --output json --resource https://
 pub(super) async fn cli(command: Option<&str>) -> Result<Issued, String> {
     const WHO: &str = "`az`";
     let remedy = |words: String| format!("{words}; run `az login`");
-    let mut printed = command::run(command.unwrap_or(CLI), b"").await.map_err(remedy)?;
+    let printed = command::run(command.unwrap_or(CLI), b"").await.map_err(remedy)?;
     let said: Result<Value, _> = serde_json::from_slice(&printed);
-    wipe(&mut printed);
     let said = said.ok().filter(Value::is_object);
     let mut said = said.ok_or_else(|| remedy(format!("what {WHO} prints is not JSON")))?;
     said["access_token"] = said["accessToken"].take();

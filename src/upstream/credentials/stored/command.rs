@@ -4,19 +4,26 @@
 //! next character, and so it does outside of quotes. Nothing else is special: no `~`, no `$`, no `*`. The first word is
 //! looked for in the daemon's `PATH`.
 //!
-//! A command has 30 s and a process group of its own, which is killed as a whole when they are over. What it prints is
-//! never shown. The first line that it says on standard error is, after what looks like a secret is cut from it.
+//! A command has 30 s and a process group of its own, which is killed as a whole when they are over. It is over when its
+//! process is: what that left running may hold its standard output open, and is not waited for. What it prints is never
+//! shown. The first line that it says on standard error is, after what looks like a secret is cut from it.
 
 use std::os::unix::process::ExitStatusExt as _;
+use std::pin::pin;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
+use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
 
 /// What a command may take.
 const DEADLINE: Duration = Duration::from_secs(30);
+
+/// How long what a command left running may still print, once its own process is gone.
+const LEFT_BEHIND: Duration = Duration::from_millis(500);
 
 /// Bytes of an answer.
 const STDOUT_MAX: usize = 256 << 10;
@@ -83,11 +90,11 @@ pub(super) fn split(text: &str) -> Result<Vec<String>, &'static str> {
 ///
 /// # Errors
 /// Words that complete "the credential …: …", and name the program.
-pub(super) async fn run(command: &str, input: &[u8]) -> Result<Vec<u8>, String> {
+pub(super) async fn run(command: &str, input: &[u8]) -> Result<Zeroizing<Vec<u8>>, String> {
     run_within(command, input, DEADLINE).await
 }
 
-async fn run_within(command: &str, input: &[u8], deadline: Duration) -> Result<Vec<u8>, String> {
+async fn run_within(command: &str, input: &[u8], deadline: Duration) -> Result<Zeroizing<Vec<u8>>, String> {
     let words = split(command)?;
     let (program, arguments) = words.split_first().ok_or("the command names no program")?;
     // Its arguments may be secrets, should somebody have written them so.
@@ -108,44 +115,72 @@ async fn run_within(command: &str, input: &[u8], deadline: Duration) -> Result<V
         .map_err(|error| format!("`{name}` can't be started: {error}; see to the PATH of the daemon"))?;
     let mut group = Group(child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)));
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-    let work = async {
-        let feed = async {
-            if let Some(mut stdin) = stdin {
-                // One that doesn't read what it is told ends when it likes to.
-                let _ = stdin.write_all(input).await;
-            }
+    let over = CancellationToken::new();
+    let feed = async {
+        if let Some(mut stdin) = stdin {
+            // One that doesn't read what it is told ends when it likes to.
+            let _ = stdin.write_all(input).await;
+        }
+    };
+    let talk = async {
+        let fed = over.run_until_cancelled(feed);
+        let heard = async {
+            let mut stderr = stderr?;
+            let said = up_to(&mut stderr, STDERR_MAX, &over).await;
+            // What it says beyond is read and forgotten, so that it can go on.
+            let _ = over.run_until_cancelled(tokio::io::copy(&mut stderr, &mut tokio::io::sink())).await;
+            Some(said)
         };
-        let (_, printed, said) = tokio::join!(feed, up_to(stdout, STDOUT_MAX), up_to(stderr, STDERR_MAX));
-        let status = child.wait().await.map_err(|error| format!("`{name}` can't be waited for: {error}"))?;
-        Ok::<_, String>((status, printed, said.0))
+        let answer = async { Some(up_to(&mut stdout?, STDOUT_MAX, &over).await) };
+        let (_, printed, said) = tokio::join!(fed, answer, heard);
+        (printed.unwrap_or_default(), said.unwrap_or_default())
+    };
+    let work = async {
+        let mut talk = pin!(talk);
+        let status = tokio::select! {
+            status = child.wait() => status,
+            (printed, said) = &mut talk => return (child.wait().await, printed, said),
+        };
+        if let Ok((printed, said)) = tokio::time::timeout(LEFT_BEHIND, &mut talk).await {
+            return (status, printed, said);
+        }
+        over.cancel();
+        let (printed, said) = talk.await;
+        (status, printed, said)
     };
     let done = tokio::time::timeout(deadline, work).await;
-    let Ok(done) = done else {
+    let Ok((status, printed, said)) = done else {
         return Err(format!("`{name}` gave no answer within {} s, and was killed", deadline.as_secs()));
     };
-    let (status, (printed, is_whole), said) = done?;
     // What it left running in its group has no business any more; the group's leader is gone already.
     group.kill();
+    if printed.len() > STDOUT_MAX {
+        return Err(format!("`{name}` printed more than {} KiB", STDOUT_MAX >> 10));
+    }
+    let status = status.map_err(|error| format!("`{name}` can't be waited for: {error}"))?;
     if !status.success() {
         return Err(format!("`{name}` {}{}", ended(status), first_line(&said)));
-    }
-    if !is_whole {
-        return Err(format!("`{name}` printed more than {} KiB", STDOUT_MAX >> 10));
     }
     Ok(printed)
 }
 
-/// What comes, up to `max` bytes, and whether that is all. What is beyond is read and forgotten.
-async fn up_to(from: Option<impl AsyncRead + Unpin>, max: usize) -> (Vec<u8>, bool) {
-    let (mut kept, mut is_whole) = (Vec::new(), true);
-    let Some(mut from) = from else { return (kept, is_whole) };
-    let mut piece = [0; 4096];
-    while let Ok(read @ 1..) = from.read(&mut piece).await {
-        let room = max - kept.len();
-        is_whole &= read <= room;
+/// What comes until its end, or until it is `over` and no more is there; no more than `max` bytes and one, which says that
+/// this is not all.
+async fn up_to(mut from: impl AsyncRead + Unpin, max: usize, over: &CancellationToken) -> Zeroizing<Vec<u8>> {
+    // Not one that grows, which leaves its parts behind.
+    let mut kept = Zeroizing::new(Vec::with_capacity(max + 1));
+    let mut piece = Zeroizing::new([0; 4096]);
+    while kept.len() <= max {
+        let read = tokio::select! {
+            biased;
+            read = from.read(&mut *piece) => read,
+            () = over.cancelled() => break,
+        };
+        let Ok(read @ 1..) = read else { break };
+        let room = max + 1 - kept.len();
         kept.extend_from_slice(&piece[..read.min(room)]);
     }
-    (kept, is_whole)
+    kept
 }
 
 fn ended(status: ExitStatus) -> String {
@@ -242,6 +277,8 @@ impl Drop for Group {
 
 #[cfg(test)]
 mod tests {
+    use rustix::process::kill_process;
+
     use super::*;
 
     #[test]
@@ -282,7 +319,7 @@ mod tests {
 
     #[tokio::test]
     async fn answers_failures_and_what_they_say() {
-        let run = |command: &'static str| run(command, b"told");
+        let run = async |command: &str| run(command, b"told").await.map(|printed| printed.to_vec());
         assert_eq!(run("cat").await, Ok(b"told".to_vec()));
         assert_eq!(run("printf '%s' 'a b'").await, Ok(b"a b".to_vec()));
         let words = run("sh -c 'echo s3cret; echo token=s3cret of you >&2; exit 1'").await.unwrap_err();
@@ -294,8 +331,33 @@ mod tests {
             words.starts_with("`no-such-program` can't be started") && !words.contains("s3cret"),
             "{words}"
         );
-        let words = run("sh -c 'yes | head -c 300000'").await.unwrap_err();
-        assert!(words.contains("more than 256 KiB"), "{words}");
+        // One that never ends is not waited for, either.
+        for endless in ["sh -c 'yes | head -c 10000000'", "yes s3cret"] {
+            let words = run(endless).await.unwrap_err();
+            assert!(words.contains("printed more than 256 KiB"), "{words}");
+        }
+        // What it says beyond its first line is read all the same: else it would hang.
+        let words = run("sh -c 'echo no >&2; yes s3cret | head -c 10000000 >&2; exit 1'").await.unwrap_err();
+        assert_eq!(words, "`sh` ended with 1: no");
+    }
+
+    #[tokio::test]
+    async fn what_it_leaves_running_is_not_waited_for() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        // In its group, and out of it; each holds all that it was given open.
+        for (begin, lives) in [("", false), ("setsid ", true)] {
+            let pid = folder.path().join(if lives { "out" } else { "in" });
+            let own = format!("echo \\$\\$ > {0}.new; mv {0}.new {0}; exec sleep 100", pid.display());
+            let wait = format!("until [ -e {} ]; do sleep 0.02; done", pid.display());
+            let command = format!("sh -c '{begin}sh -c \"{own}\" & {wait}; echo answer'");
+            let printed = run_within(&command, b"", Duration::from_secs(20)).await;
+            assert_eq!(printed.map(|printed| printed.to_vec()), Ok(b"answer\n".to_vec()), "{begin}");
+            let started = std::fs::read_to_string(&pid).expect("it began");
+            let pid = Pid::from_raw(started.trim().parse().expect("a number")).expect("a pid");
+            if lives {
+                kill_process(pid, Signal::KILL).expect("it is another's group, which is left alone");
+            }
+        }
     }
 
     #[tokio::test]

@@ -12,7 +12,6 @@ use std::time::SystemTime;
 
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
-use zeroize::Zeroize as _;
 
 use super::super::{Keys, Secret};
 
@@ -298,11 +297,6 @@ impl Keys for Document {
 /// A time of RFC 3339.
 pub(super) fn parse_time(text: &str) -> Option<SystemTime> {
     DateTime::parse_from_rfc3339(text.trim()).ok().map(|time| time.with_timezone(&Utc).into())
-}
-
-/// Wipes what a secret was read from.
-pub(super) fn wipe(bytes: &mut Vec<u8>) {
-    bytes.zeroize();
 }
 
 #[cfg(test)]

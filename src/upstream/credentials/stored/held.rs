@@ -13,6 +13,9 @@ const RENEW: Duration = Duration::from_secs(30 * 60);
 /// Nothing is renewed sooner than this after it was given.
 pub(super) const RENEW_SOONEST: Duration = Duration::from_secs(1);
 
+/// Whatever is said of its end, it is looked at again after this; an issuer may say any number.
+const RENEW_LATEST: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// A value that is this old, and that a store denies, is asked for again.
 const SUSPECT: Duration = Duration::from_secs(5 * 60);
 
@@ -35,9 +38,9 @@ impl Held {
     pub(super) fn new(issued: Issued, wall: SystemTime, boot: Duration) -> Self {
         let life = issued.until.map(|until| until.duration_since(wall).unwrap_or_default());
         let due = match (life, issued.renews) {
-            (Some(life), true) => Some(jittered(life * 3 / 4)),
+            (Some(life), true) => Some(jittered(life.min(RENEW_LATEST) * 3 / 4)),
             // Then it is said that it is over.
-            (Some(life), false) => Some(life),
+            (Some(life), false) => Some(life.min(RENEW_LATEST)),
             (None, true) => Some(jittered(RENEW)),
             (None, false) => None,
         };

@@ -1,6 +1,7 @@
 //! The platform's keychain: the Secret Service of a Linux desktop, the Keychain of macOS.
 //!
-//! It may be locked, absent, slow, or killed; nothing here waits longer than a deadline. Only `larder login` lets it ask
+//! It may be locked, absent, slow, or killed; nothing here waits longer than a deadline, and only one that has answered
+//! already is given the time that a person takes. Only `larder login` lets it ask
 //! the user to unlock it; the daemon, which has nobody before it, doesn't. An item is called `larder: NAME`, and belongs
 //! to one state folder: two daemons don't see each other's.
 
@@ -95,9 +96,11 @@ mod platform {
         Ok(())
     }
 
-    /// To the session's bus, where it may have to be started first.
+    /// To the session's bus, where it may have to be started first. Nobody is asked anything yet, so that one that hangs
+    /// is told from one that has a person before it.
     async fn connect() -> Result<SecretService<'static>, String> {
-        SecretService::connect(EncryptionType::Dh).await.map_err(failed)
+        let connected = async { SecretService::connect(EncryptionType::Dh).await.map_err(failed) };
+        super::within(super::DEADLINE, connected).await
     }
 
     fn attributes<'a>(folder: &'a str, name: &'a str) -> HashMap<&'a str, &'a str> {

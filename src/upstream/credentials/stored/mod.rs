@@ -12,8 +12,10 @@ mod ask;
 mod azure;
 mod command;
 mod document;
+mod entry;
 mod google;
 mod held;
+mod keep;
 mod keeper;
 mod keychain;
 mod place;
@@ -37,6 +39,7 @@ use super::Credentials;
 use crate::error::{Error, Result};
 
 pub use self::document::{Document, Field, KINDS, Kind};
+pub use self::keep::Placed;
 pub(in super::super) use self::keeper::Keeper;
 use self::keeper::Source;
 pub use self::place::{Kept, Places, Row, check_name};

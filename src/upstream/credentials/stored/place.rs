@@ -9,18 +9,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use serde_json::{Value, json};
-
-use super::super::{FILE_BYTES_MAX, KeyFile, Keys, Secret, Version, version};
-use super::document::{Document, Kind, parse_time};
+use super::super::{Version, version};
+use super::document::{Document, Kind};
+use super::entry::{self, Entry};
 use super::keychain;
-use crate::error::{Error, Kind as ErrorKindOf, Result};
 
 /// Where to look, and for whom.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -70,22 +66,12 @@ pub(super) enum Missing {
     Nowhere,
     /// It is refused: what was read before is not used any more, either.
     Refused(String),
-    /// The keychain doesn't give it just now.
+    /// The keychain doesn't give it just now, or the file is being written.
     Withheld(String),
 }
 
 /// What differs when another is stored.
 pub(super) type Stamp = [Option<Version>; 3];
-
-/// What a file holds.
-#[derive(Clone)]
-enum Entry {
-    Here(Box<Document>),
-    Keychain { of: &'static Kind, expires: Option<SystemTime> },
-}
-
-/// The kind of an entry whose document is elsewhere.
-const KEYCHAIN: &str = "keychain";
 
 /// What a credential may be called.
 ///
@@ -107,11 +93,11 @@ impl Places {
         Self { folder: state.join("credentials"), ..Self::default() }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
 
-    fn given(&self, name: &str) -> Option<PathBuf> {
+    pub(super) fn given(&self, name: &str) -> Option<PathBuf> {
         self.given.as_ref().map(|folder| folder.join(format!("larder.{name}")))
     }
 
@@ -128,119 +114,42 @@ impl Places {
         let entry = tokio::task::spawn_blocking(move || places.entry(&owned)).await;
         let entry = entry.map_err(|_ended| Missing::Withheld("the daemon stops".into()))?;
         match entry? {
-            (Entry::Here(document), _) => Ok(*document),
-            (Entry::Keychain { .. }, path) => {
+            Entry::Here(document) => Ok(*document),
+            Entry::Keychain { .. } => {
                 let text = keychain::read(&self.folder, name).await.map_err(Missing::Withheld)?;
                 Document::parse(text.expose()).map_err(|words| {
+                    let path = self.path(name);
                     Missing::Withheld(format!("what the keychain has for {}: {words}", path.display()))
                 })
             }
         }
     }
 
-    fn entry(&self, name: &str) -> Result<(Entry, PathBuf), Missing> {
-        if let Some(path) = self.given(name)
-            && let Some(text) = read_given(&path)
-        {
-            let document = text.and_then(|text| Document::parse(text.expose()));
-            let refused = |words| Missing::Refused(format!("the file {}: {words}", path.display()));
-            return document.map_err(refused).map(|document| (Entry::Here(Box::new(document)), path.clone()));
-        }
-        let path = self.path(name);
-        if !path.exists() {
-            return Err(Missing::Nowhere);
-        }
-        check_folder(&self.folder).map_err(Missing::Refused)?;
-        let entry = KeyFile::<Entry>::new(path.clone(), "").read();
-        entry.map(|entry| (entry, path)).map_err(|error| Missing::Refused(error.message().to_owned()))
-    }
-
-    /// Stores one: in the keychain, or in a file; without `wanted` in the keychain if there is one. What had the name is
-    /// replaced.
-    ///
-    /// # Errors
-    /// Words, with the remedy; what was stored before is as it was.
-    pub async fn store(&self, name: &str, document: &Document, wanted: Option<Kept>) -> Result<Kept> {
-        check_name(name)
-            .map_err(|words| Error::invalid(format!("store `{}`: it {words}", name.escape_debug())))?;
-        self.prepare()?;
-        let denied = |words: String| Error::new(ErrorKindOf::Unavailable, format!("store `{name}`: {words}"));
-        let kept = match wanted {
-            Some(Kept::Systemd) => {
-                return Err(denied("systemd's credentials are written by nobody but systemd".into()));
-            }
-            Some(Kept::File) => Kept::File,
-            Some(Kept::Keychain) => {
-                keychain::write(&self.folder, name, &document.to_secret()).await.map_err(denied)?;
-                Kept::Keychain
-            }
-            None => match keychain::write(&self.folder, name, &document.to_secret()).await {
-                Ok(()) => Kept::Keychain,
-                Err(_) => Kept::File,
-            },
-        };
-        let text = match kept {
-            Kept::Keychain => {
-                let expires = document.get("expires");
-                Secret::new(
-                    json!({"kind": KEYCHAIN, "of": document.kind().name, "expires": expires}).to_string(),
-                )
-            }
-            Kept::File | Kept::Systemd => document.to_secret(),
-        };
-        let was_in_keychain = matches!(self.entry(name), Ok((Entry::Keychain { .. }, _)));
-        self.write(name, &text)?;
-        if was_in_keychain && kept == Kept::File {
-            // It may be locked; then what it has is old, and nobody asks for it any more.
-            let _ = keychain::remove(&self.folder, name).await;
-        }
-        Ok(kept)
-    }
-
-    /// Removes one; whether there was one.
-    ///
-    /// # Errors
-    /// Words, with the remedy.
-    pub async fn remove(&self, name: &str) -> Result<bool> {
-        check_name(name)
-            .map_err(|words| Error::invalid(format!("remove `{}`: it {words}", name.escape_debug())))?;
-        let path = self.path(name);
-        if self.given(name).is_some_and(|given| given.exists()) && !path.exists() {
-            let words = format!("remove `{name}`: systemd gave it; take it out of the service's unit");
-            return Err(Error::new(ErrorKindOf::Denied, words));
-        }
-        let in_keychain = matches!(self.entry(name), Ok((Entry::Keychain { .. }, _)));
-        match std::fs::remove_file(&path) {
-            Ok(()) => {}
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
-            Err(error) => return Err(Error::io("remove", &path, error)),
-        }
-        if in_keychain {
-            keychain::remove(&self.folder, name).await.map_err(|words| {
-                let words = format!(
-                    "remove `{name}` from the keychain: {words}; the daemon doesn't use it any more, and it is called \
-                     `larder: {name}` there"
-                );
-                Error::new(ErrorKindOf::Unavailable, words)
-            })?;
-        }
-        Ok(true)
+    fn entry(&self, name: &str) -> Result<Entry, Missing> {
+        let given = self.given(name).and_then(|path| entry::read_given(&path));
+        given.unwrap_or_else(|| entry::read(&self.path(name)))
     }
 
     /// All that are stored, by name. The keychain is not asked.
     pub fn list(&self) -> Vec<Row> {
         let mut names = BTreeMap::new();
-        let files = |folder: &Path| {
-            let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-            entries.filter_map(|entry| entry.file_name().into_string().ok()).collect::<Vec<_>>()
-        };
-        names.extend(files(&self.folder).into_iter().map(|name| (name, Kept::File)));
-        let given = self.given.as_deref().map(files).unwrap_or_default();
+        names.extend(files(&self.folder).unwrap_or_default().into_iter().map(|name| (name, Kept::File)));
+        let given = self.given.as_deref().map(files).unwrap_or(Ok(Vec::new())).unwrap_or_default();
         names.extend(
             given.iter().filter_map(|name| Some((name.strip_prefix("larder.")?.to_owned(), Kept::Systemd))),
         );
         names.retain(|name, _| check_name(name).is_ok());
         names.into_iter().map(|(name, kept)| self.row(name, kept)).collect()
+    }
+
+    /// Why the list may lack some: folders that are there, and that this process may not look into.
+    pub fn hidden(&self) -> Vec<String> {
+        let folders = [Some(&self.folder), self.given.as_ref()].into_iter().flatten();
+        let words = |folder: &PathBuf| {
+            let error = files(folder).err()?;
+            Some(format!("the folder {} can't be looked into: {error}", folder.display()))
+        };
+        folders.filter_map(words).collect()
     }
 
     fn row(&self, name: String, kept: Kept) -> Row {
@@ -249,45 +158,12 @@ impl Places {
             Kept::Keychain | Kept::File => self.path(&name),
         };
         let (kind, expires, kept, fault) = match self.entry(&name) {
-            Ok((Entry::Here(document), _)) => (Some(document.kind()), document.expires(), kept, None),
-            Ok((Entry::Keychain { of, expires }, _)) => (Some(of), expires, Kept::Keychain, None),
+            Ok(Entry::Here(document)) => (Some(document.kind()), document.expires(), kept, None),
+            Ok(Entry::Keychain { of, expires }) => (Some(of), expires, Kept::Keychain, None),
             Err(Missing::Nowhere) => (None, None, kept, Some("it is gone again".into())),
             Err(Missing::Refused(words) | Missing::Withheld(words)) => (None, None, kept, Some(words)),
         };
         Row { name, kind, expires, kept, path, fault }
-    }
-
-    /// Makes the folder, which is this user's alone.
-    fn prepare(&self) -> Result<()> {
-        let state = self.folder.parent().unwrap_or(&self.folder);
-        let mut make = DirBuilder::new();
-        make.recursive(true).mode(0o700);
-        make.create(&self.folder).map_err(|error| Error::io("make the folder", &self.folder, error))?;
-        let owner = std::fs::metadata(state).map_err(|error| Error::io("look at", state, error))?.uid();
-        if owner != rustix::process::geteuid().as_raw() {
-            let words = format!(
-                "write {}: it belongs to uid {owner}, whose daemon could not read what you write; run this as that user",
-                state.display()
-            );
-            return Err(Error::new(ErrorKindOf::Denied, words));
-        }
-        check_folder(&self.folder)
-            .map_err(|words| Error::new(ErrorKindOf::Denied, format!("store it: {words}")))
-    }
-
-    /// Replaces the file in one step.
-    fn write(&self, name: &str, text: &Secret) -> Result<()> {
-        let (path, draft) = (self.path(name), self.folder.join(format!(".{name}.new")));
-        // One that a killed command left may have another mode.
-        let _ = std::fs::remove_file(&draft);
-        let written = (|| {
-            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
-            file.write_all(text.expose().as_bytes())?;
-            file.write_all(b"\n")?;
-            file.sync_all()
-        })();
-        written.map_err(|error| Error::io("write", &draft, error))?;
-        std::fs::rename(&draft, &path).map_err(|error| Error::io("replace", &path, error))
     }
 }
 
@@ -297,41 +173,14 @@ impl fmt::Debug for Places {
     }
 }
 
-/// Who may write to the folder could put another's keys there.
-fn check_folder(folder: &Path) -> Result<(), String> {
-    let mode = std::fs::metadata(folder)
-        .map_err(|error| format!("the folder {}: {error}", folder.display()))?
-        .mode();
-    if mode & 0o077 == 0 {
-        return Ok(());
-    }
-    let (shown, mode) = (folder.display(), mode & 0o777);
-    Err(format!("the folder {shown} can be read or changed by others (mode {mode:03o}): chmod 700 it"))
-}
-
-/// What systemd put there, whose modes are its own affair. `None`: nothing.
-fn read_given(path: &Path) -> Option<Result<Secret, String>> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::NotFound => return None,
-        Err(error) => return Some(Err(error.to_string())),
-    };
-    let mut text = String::new();
-    let read = file.take(FILE_BYTES_MAX).read_to_string(&mut text);
-    let text = Secret::new(text);
-    Some(read.map(|_| text).map_err(|error| error.to_string()))
-}
-
-// === impl Entry ===
-
-impl Keys for Entry {
-    fn parse(text: &str, _: &str) -> Result<Self, String> {
-        let value: Value = serde_json::from_str(text).unwrap_or_default();
-        if value["kind"] != KEYCHAIN {
-            return Document::parse(text).map(Box::new).map(Self::Here);
+/// The names in a folder; none if there is no such folder.
+fn files(folder: &Path) -> std::io::Result<Vec<String>> {
+    match std::fs::read_dir(folder) {
+        Ok(entries) => {
+            Ok(entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect())
         }
-        let of = value["of"].as_str().ok_or("names no kind")?;
-        Ok(Self::Keychain { of: Kind::named(of)?, expires: value["expires"].as_str().and_then(parse_time) })
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
     }
 }
 
@@ -350,7 +199,7 @@ impl Kept {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
     use super::*;
 
@@ -381,6 +230,54 @@ mod tests {
         }
         assert!(places.remove("work").await.expect("it is removed") && places.list().is_empty());
         assert!(!places.remove("work").await.expect("it is gone"));
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_being_written_is_waited_for_and_then_refused() {
+        let state = tempfile::tempdir().expect("a temporary folder");
+        let places = Places::new(state.path());
+        let document = Document::parse(TOKEN).expect("a document");
+        places.store("work", &document, Some(Kept::File)).await.expect("it is stored");
+        let path = state.path().join("credentials/work");
+        for text in ["", &TOKEN[..20], "{"] {
+            std::fs::write(&path, text).expect("our own");
+            let Err(Missing::Withheld(words)) = places.read("work").await else { panic!("{text} is taken") };
+            assert!(words.contains("not JSON") && !words.contains("s3cret"), "{words}");
+            let written = SystemTime::now() - std::time::Duration::from_secs(5);
+            let file = std::fs::File::options().append(true).open(&path).expect("our own");
+            file.set_modified(written).expect("our own");
+            assert!(
+                matches!(places.read("work").await, Err(Missing::Refused(_))),
+                "{text}: nobody writes it"
+            );
+            // A clock that was set back since is no reason to wait for a day.
+            file.set_modified(SystemTime::now() + std::time::Duration::from_secs(86_400)).expect("our own");
+            assert!(matches!(places.read("work").await, Err(Missing::Refused(_))), "{text}: of tomorrow");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_not_seen_is_not_said_to_be_absent() {
+        let state = tempfile::tempdir().expect("a temporary folder");
+        // Not a folder at all, which no process may look into, be it root's.
+        std::fs::write(state.path().join("credentials"), "").expect("our own");
+        let places = Places { given: Some(state.path().join("absent")), ..Places::new(state.path()) };
+        let hidden = places.hidden();
+        assert!(places.list().is_empty() && hidden.len() == 1, "{hidden:?}");
+        assert!(hidden[0].contains("credentials can't be looked into"), "{hidden:?}");
+        assert!(matches!(places.read("work").await, Err(Missing::Refused(_))));
+    }
+
+    #[tokio::test]
+    async fn that_the_keychain_has_one_is_known_whoever_else_could_read_that() {
+        let state = tempfile::tempdir().expect("a temporary folder");
+        let places = Places::new(state.path());
+        let path = state.path().join("credentials/work");
+        std::fs::create_dir(&places.folder).expect("our own");
+        std::fs::write(&path, r#"{"kind":"keychain","of":"token"}"#).expect("our own");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).expect("our own");
+        assert!(matches!(places.read("work").await, Err(Missing::Refused(_))));
+        assert!(entry::names_keychain(&path), "else it would be left in the keychain by `larder logout`");
     }
 
     #[tokio::test]

@@ -148,9 +148,8 @@ pub(super) async fn provide(name: &str, document: &Document, context: &Context) 
 async fn helper(command: &str, uri: &str) -> Result<Issued, String> {
     const WHO: &str = "the answer of the credential helper";
     let asked = format!("{}\n", serde_json::json!({ "uri": uri }));
-    let mut printed = command::run(&format!("{command} get"), asked.as_bytes()).await?;
+    let printed = command::run(&format!("{command} get"), asked.as_bytes()).await?;
     let said: Result<Value, _> = serde_json::from_slice(&printed);
-    super::document::wipe(&mut printed);
     let said = said.map_err(|_| format!("{WHO} is not JSON"))?;
     let headers = said["headers"].as_object().ok_or_else(|| format!("{WHO} has no `headers`"))?;
     let mut lines = Vec::new();

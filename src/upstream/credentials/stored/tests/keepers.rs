@@ -34,6 +34,8 @@ struct Told {
     /// The life of what is given; or why nothing is.
     gives: Result<Option<Duration>, String>,
     given: u32,
+    /// How often somebody was asked.
+    asked: u32,
     /// How far the wall clock was set.
     set: Duration,
     slept: Duration,
@@ -66,6 +68,7 @@ impl Source for Script {
             self.answers.acquire().await.expect("never closed").forget();
             let (wall, _) = self.clocks();
             let mut told = self.told.lock();
+            told.asked += 1;
             let life = told.gives.clone()?;
             told.given += 1;
             let token = Secret::new(format!("{}-{}", document.needed("token"), told.given));
@@ -92,6 +95,7 @@ impl Kept {
             stored,
             gives: Ok(life),
             given: 0,
+            asked: 0,
             set: Duration::ZERO,
             slept: Duration::ZERO,
         };
@@ -112,6 +116,12 @@ impl Kept {
 
     fn gives(&self, gives: Result<Option<Duration>, &str>) {
         self.script.told.lock().gives = gives.map_err(str::to_owned);
+    }
+
+    /// Sets the wall clock, and has it noticed.
+    fn set(&self, ahead: Duration) {
+        self.script.told.lock().set = ahead;
+        self.surroundings.send_modify(|count| *count += 1);
     }
 
     async fn token(&self) -> Result<String, String> {
@@ -248,6 +258,20 @@ async fn a_keychain_that_gives_nothing_takes_nothing_away() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_file_that_is_half_written_takes_nothing_away_until_it_is_plain_that_it_is_broken() {
+    let kept = Kept::new(Ok(document("a")), Some(HOUR));
+    assert_eq!(kept.token().await, good("a-1"));
+    kept.store(Err(Missing::Withheld("is not JSON".into())));
+    assert_eq!(kept.settled().await, good("a-1"));
+    // Nobody writes on: by itself, no other version being stored.
+    kept.script.told.lock().stored = Err(Missing::Refused("is not JSON".into()));
+    kept.pass(Duration::from_secs(10)).await;
+    assert_eq!(kept.token().await, denied("is not JSON"));
+    kept.store(Ok(document("b")));
+    assert_eq!(kept.settled().await, good("b-2"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_clock_that_is_set_by_a_day_ends_nothing() {
     let kept = Kept::new(Ok(document("a")), Some(HOUR));
     assert_eq!(kept.token().await, good("a-1"));
@@ -263,6 +287,55 @@ async fn a_clock_that_is_set_by_a_day_ends_nothing() {
     kept.surroundings.send_modify(|count| *count += 1);
     kept.pass(HOUR * 82 / 100).await;
     assert_eq!(kept.token().await, good("a-3"), "not a day late");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_jumps_ahead_asks_once_and_one_that_stays_wrong_asks_no_storm() {
+    let kept = Kept::new(Ok(document("a")), Some(HOUR));
+    assert_eq!(kept.token().await, good("a-1"));
+    kept.set(DAY);
+    kept.pass(Duration::from_secs(1)).await;
+    assert_eq!(kept.token().now_or_never(), Some(good("a-2")), "at once");
+    kept.pass(HOUR / 2).await;
+    assert_eq!(kept.script.told.lock().asked, 2, "and not again");
+    // It is this clock that is wrong: what is given is over by it, and so refused.
+    kept.gives(Err("what was given expired: see to this machine's clock"));
+    kept.set(3 * DAY);
+    let before = kept.script.told.lock().asked;
+    for _ in 0..600 {
+        kept.pass(Duration::from_secs(1)).await;
+        assert!(kept.token().await.is_ok_and(|token| token == "a-2"), "it lives by the time since boot");
+    }
+    let asked = kept.script.told.lock().asked - before;
+    assert!(
+        (8..=20).contains(&asked),
+        "after 1 s, doubling to 60 s, though requests come: {asked} in 10 min"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_set_back_by_a_day_lengthens_no_life() {
+    let kept = Kept::new(Ok(document("a")), Some(HOUR));
+    kept.set(2 * DAY);
+    assert_eq!(kept.token().await, good("a-1"));
+    kept.set(DAY);
+    kept.pass(HOUR * 82 / 100).await;
+    assert_eq!(kept.token().now_or_never(), Some(good("a-2")), "renewed when it would have been");
+    kept.gives(Err("the issuer is away"));
+    kept.set(Duration::ZERO);
+    // It was given after 0.70 h to 0.80 h.
+    kept.pass(HOUR * 87 / 100).await;
+    assert_eq!(kept.token().now_or_never(), Some(good("a-2")), "it lives");
+    kept.pass(HOUR * 12 / 100).await;
+    assert_eq!(kept.token().now_or_never(), Some(denied("the issuer is away")), "an hour, not a day and one");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_in_billions_of_years_is_one() {
+    let kept = Kept::new(Ok(document("a")), Some(Duration::from_secs(1 << 62)));
+    assert_eq!(kept.token().await, good("a-1"));
+    kept.store(Ok(document("b")));
+    assert_eq!(kept.settled().await, good("b-2"), "and others are taken after it");
 }
 
 #[tokio::test(start_paused = true)]
