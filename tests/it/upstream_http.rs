@@ -229,3 +229,32 @@ fn a_folder_of_nginx_keeps_every_name_and_a_bazel_cache_of_nginx_what_is_bazels(
     }
     assert_eq!(laptop.upstream("read").0, "up");
 }
+
+#[test]
+fn a_server_of_one_tool_keeps_what_is_that_tools_and_nothing_else_goes_there() {
+    let nginx = Nginx::start();
+    let entries = entries(111);
+    for (dialect, route, from) in [
+        ("gradle", Route::Gradle, "/gradle/ns/"),
+        ("ccache", Route::Ccache, "/ccache/ns/"),
+        ("maven", Route::Maven, "/maven/ns/"),
+    ] {
+        let url = format!("http://{}/{dialect}?dialect={dialect}", nginx.addr());
+        let (desk, laptop) = (machine(&url, nginx::TOKEN), machine(&url, nginx::TOKEN));
+        put(&desk, &entries);
+        desk.flush();
+        let own: Vec<Entry> = entries.iter().filter(|entry| entry.route == route).cloned().collect();
+        has(&laptop, &own, "the laptop");
+        for entry in &own {
+            let name = entry.target.strip_prefix(from).expect("of that route");
+            let kept = std::fs::read(nginx.files().join(dialect).join(name));
+            assert!(kept.is_ok_and(|kept| kept == entry.body), "{dialect}: {name}");
+        }
+        let others = (entries.len() - own.len()) as u64;
+        assert_eq!(desk.stat("/sheds/name"), others, "{dialect}: what it doesn't carry is not queued");
+        for entry in entries.iter().filter(|entry| entry.route != route) {
+            assert_eq!(laptop.send(entry.get()).status(), 404, "{dialect}: {entry:?}");
+        }
+        assert_eq!((laptop.upstream("read").0, desk.queued()), ("up".into(), 0), "{dialect}");
+    }
+}
