@@ -347,7 +347,10 @@ fn remedy(sender: &Sender, credentials: &Credentials) -> String {
             "give a token: credentials=FILE in the URL of the upstream, or LARDER_UPSTREAM_TOKEN".into()
         }
         (None, Credentials::Stored(stored)) => {
-            format!("store the right one: run `larder login {}`", stored.name())
+            let name = stored.name();
+            format!(
+                "the stored credential `{name}` is not let in: store the right one with `larder login {name}`"
+            )
         }
         (None, _) => "renew what the upstream is sent".into(),
     }
