@@ -16,6 +16,8 @@ mod machine;
 mod permissions;
 mod ports;
 mod service;
+mod socket;
+mod stats;
 mod traps;
 mod upstreams;
 

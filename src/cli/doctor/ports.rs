@@ -7,8 +7,9 @@ use futures_util::future::join_all;
 use serde::Deserialize;
 
 use super::ask::{self, Silence};
-use super::daemon::{self, SOCKET_BYTES_MAX};
+use super::daemon;
 use super::finding::Finding;
+use super::socket::SOCKET_BYTES_MAX;
 use crate::config::Config;
 use crate::daemon::default_endpoints;
 use crate::server::{Endpoint, Wanted, listener_of};

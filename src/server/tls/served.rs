@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 
 use super::material::Material;
 use super::peer::Clients;
-use crate::server::listen::Endpoint;
+use crate::server::endpoint::Endpoint;
 use crate::server::notices::Notices;
 use crate::swap::{Read, Swap};
 
