@@ -47,7 +47,10 @@ pub use identity::{listener_of, user_name};
 pub use listen::{Bound, Wanted};
 pub use log::LogSwitch;
 pub use notices::{Configuration, Notices, Warning};
-pub use tls::{Clients, Files as TlsFiles, Material, Tls, Wrong as TlsWrong, certificate_names};
+pub use tls::{
+    Clients, Files as TlsFiles, Material, Remark as TlsRemark, Tls, Wrong as TlsWrong, certificate_day,
+    certificate_end, certificate_names,
+};
 pub use tokens::Tokens;
 
 use admin::{Admin, ListenerStatus};
