@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 
 use listenfd::ListenFd;
 
-use super::listen::{Accept, Endpoint, Listener};
+use super::endpoint::Endpoint;
+use super::listen::{Accept, Listener};
 use crate::error::{Error, Kind, Result};
 
 /// What `FileDescriptorName=` of the unit calls the socket of the command line.

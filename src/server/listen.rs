@@ -1,20 +1,19 @@
 //! Listening sockets: TCP and unix, bound here or inherited ([`super::handed`]).
 //!
-//! Off loopback every request needs a token, or its client a certificate: else it would be a cache that the whole network may poison. Whether such
-//! an address may be listened on at all is the configuration's to decide, inherited or not. A stale unix socket file is
-//! replaced only when nobody answers on it.
+//! Off loopback every request needs a token, or its client a certificate: else it would be a cache that the whole
+//! network may poison. Whether such an address may be listened on at all is the configuration's to decide, inherited or
+//! not. A stale unix socket file is replaced only when nobody answers on it.
 
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
+use std::path::Path;
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use tokio::net::{TcpListener, TcpSocket, UnixListener};
 
+use super::endpoint::{Endpoint, check_path};
 use super::frontends::Protocol;
 use super::tls::{Served, Tls};
 use super::wire::Socket;
@@ -23,15 +22,6 @@ use crate::error::{Error, Kind, Result};
 
 /// The kernel's queue of connections that are not accepted yet: a build's burst fits.
 const BACKLOG: u32 = 4096;
-
-/// Where clients connect.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Endpoint {
-    /// A TCP address.
-    Tcp(SocketAddr),
-    /// The path of a unix socket.
-    Unix(PathBuf),
-}
 
 /// An endpoint that is wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,58 +83,6 @@ pub(super) enum Accept {
 pub struct Bound {
     pub(super) listeners: Vec<Listener>,
     remarks: Vec<String>,
-}
-
-/// A unix socket's path has room for so many bytes: 104 with the zero at its end on macOS, 108 on Linux.
-const PATH_BYTES_MAX: usize = 103;
-
-// === impl Endpoint ===
-
-impl FromStr for Endpoint {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if let Some(path) = text.strip_prefix("unix:") {
-            return match path {
-                "" => Err("`unix:` needs a path, as in unix:/run/larder.sock".into()),
-                path => check_path(Path::new(path)).map(|()| Self::Unix(PathBuf::from(path))),
-            };
-        }
-        let address: SocketAddr = text.parse().map_err(|_| {
-            format!("`{text}` is not an address with a port (127.0.0.1:5273, [::1]:5273) or unix:/path")
-        })?;
-        Ok(Self::Tcp(address))
-    }
-}
-
-impl Endpoint {
-    /// Whether who listens here has that endpoint, too: the same, or all addresses of its port.
-    fn covers(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Tcp(own), Self::Tcp(other)) => {
-                let is_all = own.ip().is_unspecified() && (own.is_ipv6() || other.is_ipv4());
-                own == other || (own.port() == other.port() && is_all)
-            }
-            _ => self == other,
-        }
-    }
-
-    /// Whether only this machine reaches it.
-    pub fn is_private(&self) -> bool {
-        match self {
-            Self::Tcp(address) => address.ip().to_canonical().is_loopback(),
-            Self::Unix(_) => true,
-        }
-    }
-}
-
-impl fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(address) => write!(f, "{address}"),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
 }
 
 // === impl Bound ===
@@ -346,21 +284,6 @@ fn taken(address: SocketAddr, holder: Option<&str>) -> String {
     format!("listen on {address}: it is taken by {holder}; end that or choose another with --listen")
 }
 
-/// Whether a socket can have this path.
-///
-/// # Errors
-/// Words that name the path, its length and the remedy.
-pub(crate) fn check_path(path: &Path) -> Result<(), String> {
-    let bytes = path.as_os_str().len();
-    if bytes <= PATH_BYTES_MAX {
-        return Ok(());
-    }
-    Err(format!(
-        "unix:{} has a path of {bytes} bytes, and a unix socket's has {PATH_BYTES_MAX} at most; choose a shorter one",
-        path.display()
-    ))
-}
-
 fn bind_unix(path: &Path) -> Result<Listener> {
     check_path(path).map_err(|words| Error::new(Kind::Invalid, format!("listen: {words}")))?;
     let failed = |error: io::Error| {
@@ -391,40 +314,6 @@ fn bind_unix(path: &Path) -> Result<Listener> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_loopback_and_unix_paths_are_private() {
-        let is_private = |text: &str| text.parse::<Endpoint>().expect(text).is_private();
-        for good in
-            ["127.0.0.1:5273", "127.9.9.9:1", "[::1]:5273", "[::ffff:127.0.0.1]:80", "unix:/run/x.sock"]
-        {
-            assert!(is_private(good), "{good}");
-        }
-        for open in ["0.0.0.0:5273", "[::]:5273", "192.168.1.2:5273"] {
-            assert!(!is_private(open), "{open}");
-        }
-        for (bad, word) in
-            [("5273", "not an address"), ("localhost:5273", "127.0.0.1:5273"), ("unix:", "needs a path")]
-        {
-            let words = bad.parse::<Endpoint>().expect_err(bad);
-            assert!(words.contains(word), "{words}");
-        }
-    }
-
-    #[test]
-    fn all_addresses_of_a_port_cover_each() {
-        let endpoint = |text: &str| text.parse::<Endpoint>().expect(text);
-        let loopback = [endpoint("127.0.0.1:1"), endpoint("[::1]:1")];
-        for (text, covered) in [
-            ("127.0.0.1:1", [true, false]),
-            ("0.0.0.0:1", [true, false]),
-            ("[::]:1", [true, true]),
-            ("0.0.0.0:2", [false, false]),
-            ("unix:/x", [false, false]),
-        ] {
-            assert_eq!(loopback.clone().map(|one| endpoint(text).covers(&one)), covered, "{text}");
-        }
-    }
 
     #[test]
     fn a_port_that_systemd_holds_for_us_is_not_to_be_freed_by_ending_systemd() {

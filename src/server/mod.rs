@@ -13,6 +13,7 @@ mod connection;
 mod control;
 mod dispatch;
 mod doors;
+mod endpoint;
 mod frontends;
 mod guard;
 mod handed;
@@ -39,13 +40,17 @@ pub use accounts::{group_id, user_id};
 pub use admin::VERSION_HEADER;
 pub use clocks::Limits;
 pub use control::Control;
+pub use endpoint::Endpoint;
+pub(crate) use endpoint::check_path;
 pub use frontends::{Named, Protocol};
 pub use identity::{listener_of, user_name};
-pub(crate) use listen::check_path;
-pub use listen::{Bound, Endpoint, Wanted};
+pub use listen::{Bound, Wanted};
 pub use log::LogSwitch;
 pub use notices::{Configuration, Notices, Warning};
-pub use tls::{Clients, Files as TlsFiles, Material, Tls, Wrong as TlsWrong, certificate_names};
+pub use tls::{
+    Clients, Files as TlsFiles, Material, Remark as TlsRemark, Tls, Wrong as TlsWrong, certificate_day,
+    certificate_end, certificate_names,
+};
 pub use tokens::Tokens;
 
 use admin::{Admin, ListenerStatus};

@@ -24,7 +24,7 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_enco
 
 use self::options::Options;
 pub(super) use self::reapi::{Files, Service};
-pub(super) use self::server::{Dialect, Server};
+pub(super) use self::server::{CcacheLayout, Dialect, Server};
 use crate::error::{Error, Result};
 use crate::key::{Names, ObjectName};
 

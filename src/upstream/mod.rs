@@ -34,6 +34,7 @@ mod breaker;
 mod canary;
 mod credentials;
 mod folder;
+mod handshake;
 mod http;
 mod judge;
 mod location;
@@ -54,6 +55,7 @@ pub use credentials::stored::{
     Document, Field, KINDS, Kept, Kind as CredentialKind, Placed, Places, Row, check_name,
 };
 pub use credentials::{ConnectionString, Credentials, Secret, Stored};
+pub use handshake::Handshake;
 pub use location::Location;
 pub use remote::{Remote, RemoteSettings, States};
 pub use runtime::Runtime;

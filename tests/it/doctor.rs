@@ -1,6 +1,7 @@
 //! `larder doctor` in set-ups that are really broken: each cause is named with its remedy, hides no other, and decides
 //! the exit code.
 
+mod tls;
 mod upstreams;
 
 use std::fs;

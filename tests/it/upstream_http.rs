@@ -13,7 +13,9 @@ use crate::support::nginx::{self, Nginx};
 use crate::support::proxy::FaultProxy;
 use crate::support::routes::{Entry, Route};
 use crate::support::setup::{KeyFile, Setup};
-use crate::support::{Rng, free_addr, sha256, until};
+use crate::support::tls::Pki;
+use crate::support::{PATIENCE, Rng, free_addr, sha256, until};
+use crate::tls::with_clients;
 
 /// How long a queue may take to drain by itself: a probe goes every 60 s at worst.
 const DRAIN: Duration = Duration::from_secs(150);
@@ -228,4 +230,81 @@ fn a_folder_of_nginx_keeps_every_name_and_a_bazel_cache_of_nginx_what_is_bazels(
         assert_eq!(laptop.send(entry.get()).status(), 404, "{entry:?}");
     }
     assert_eq!(laptop.upstream("read").0, "up");
+}
+
+#[test]
+fn a_server_of_one_tool_keeps_what_is_that_tools_and_nothing_else_goes_there() {
+    let nginx = Nginx::start();
+    let entries = entries(111);
+    for (dialect, route, from) in [
+        ("gradle", Route::Gradle, "/gradle/ns/"),
+        ("ccache", Route::Ccache, "/ccache/ns/"),
+        ("maven", Route::Maven, "/maven/ns/"),
+    ] {
+        let url = format!("http://{}/{dialect}?dialect={dialect}", nginx.addr());
+        let (desk, laptop) = (machine(&url, nginx::TOKEN), machine(&url, nginx::TOKEN));
+        put(&desk, &entries);
+        desk.flush();
+        let own: Vec<Entry> = entries.iter().filter(|entry| entry.route == route).cloned().collect();
+        has(&laptop, &own, "the laptop");
+        for entry in &own {
+            let name = entry.target.strip_prefix(from).expect("of that route");
+            let kept = std::fs::read(nginx.files().join(dialect).join(name));
+            assert!(kept.is_ok_and(|kept| kept == entry.body), "{dialect}: {name}");
+        }
+        let others = (entries.len() - own.len()) as u64;
+        assert_eq!(desk.stat("/sheds/name"), others, "{dialect}: what it doesn't carry is not queued");
+        for entry in entries.iter().filter(|entry| entry.route != route) {
+            assert_eq!(laptop.send(entry.get()).status(), 404, "{dialect}: {entry:?}");
+        }
+        assert_eq!((laptop.upstream("read").0, desk.queued()), ("up".into(), 0), "{dialect}");
+    }
+}
+
+/// The certificate that we show is replaced in its files; then the server, which took both, refuses the old one. Nobody
+/// here sees anything of it.
+#[test]
+fn a_certificate_that_is_replaced_is_shown_before_the_old_one_is_refused() {
+    let pki = Pki::new(&["desk", "laptop"]);
+    let (hub, addr) = with_clients(&pki, "clients = [\"desk\", \"laptop\"]");
+    let own = [pki.path("own-key.pem"), pki.path("own.pem")];
+    let show = |name: &str| {
+        let identity = pki.client(name);
+        for (from, to) in [identity.key, identity.certificate].iter().zip(&own) {
+            let beside = to.with_extension("new");
+            std::fs::copy(from, &beside).expect("copied");
+            std::fs::rename(&beside, to).expect("renamed");
+        }
+    };
+    show("desk");
+    let [key, certificate] = own.each_ref().map(|path| path.display());
+    let options = format!("ca={}&certificate={certificate}&key={key}", pki.ca().display());
+    let url = format!("https://127.0.0.1:{}?{options}", addr.port());
+    let machine = Setup::new().upstream(url).start();
+    let mut number = 0;
+    let mut put = || {
+        number += 1;
+        let path = format!("/blob/ns/{number}");
+        assert_eq!(machine.send(Request::put(path.clone(), "entry")).status(), 200);
+        machine.flush();
+        path
+    };
+    put();
+    show("laptop");
+    until("it is read", PATIENCE, || {
+        put();
+        machine.log().contains("the certificates for an upstream are others: read again")
+    });
+    let config = hub.setup().config_path();
+    let text = std::fs::read_to_string(&config).expect("its file");
+    std::fs::write(&config, text.replace("[\"desk\", \"laptop\"]", "[\"laptop\"]")).expect("its file");
+    let desk = pki.client("desk");
+    until("the old one is refused", PATIENCE, || {
+        let answer = pki.connect(addr, Some(&desk)).send("PUT", "/blob/ns/old", b"old");
+        answer.is_ok_and(|answer| answer.status() == 403)
+    });
+    let path = put();
+    assert_eq!(hub.get(path).text(), "entry");
+    assert_eq!((machine.upstream("write").0, machine.upstream("read").0), ("up".into(), "up".into()));
+    assert!(!machine.log().contains("denied"), "{}", machine.log());
 }

@@ -11,6 +11,7 @@ use crate::support::nginx::{self, Nginx};
 use crate::support::process::Process;
 use crate::support::setup::KeyFile;
 use crate::support::tools::bazel::Bazel;
+use crate::support::tools::ccache::Ccache;
 use crate::support::tools::gradle::Gradle;
 use crate::support::tools::nx::Nx;
 use crate::support::tools::{Run, Tool, Turbo};
@@ -156,4 +157,66 @@ fn bazel_is_restored_through_nginx() {
     let url = format!("http://{}?dialect=bazel", nginx.addr());
     let (desk, laptop) = (machine(&url, nginx::TOKEN), machine(&url, nginx::TOKEN));
     restored(&Bazel::checkout("v1"), &desk, &laptop.url());
+}
+
+/// What was built on one machine is restored by the same tool from the server that is behind it, which it asks itself.
+#[track_caller]
+fn is_found_there<T: Tool>(checkout: &T, desk: &Daemon, there: impl FnOnce(&T) -> Run) {
+    assert_eq!(checkout.build(&desk.url()), Run::all_ran(T::TASKS), "on the desk");
+    let built = checkout.outputs();
+    desk.flush();
+    checkout.wipe();
+    assert_eq!(there(checkout), Run::all_remote(T::TASKS), "straight");
+    assert_eq!(checkout.outputs(), built);
+}
+
+#[test]
+fn nx_finds_on_a_server_of_nx_what_was_built_before_it_and_the_other_way_round() {
+    let hub = Hub::start();
+    let there = |daemon: &Daemon| format!("{}/team", daemon.url());
+    let desk = machine(&format!("http://{}/team?dialect=nx", hub.open), &hub.token);
+    is_found_there(&Nx::checkout("v1"), &desk, |checkout| checkout.build(&there(&hub.daemon)));
+
+    let checkout = Nx::checkout("v2");
+    assert_eq!(checkout.build(&there(&hub.daemon)), Run::all_ran(Nx::TASKS), "straight");
+    let built = checkout.outputs();
+    checkout.wipe();
+    assert_eq!(checkout.build(&desk.url()), Run::all_remote(Nx::TASKS), "on the desk");
+    assert_eq!(checkout.outputs(), built);
+}
+
+#[test]
+fn gradle_and_ccache_find_on_a_server_of_theirs_what_was_built_before_it() {
+    let nginx = Nginx::start();
+    let addr = nginx.addr();
+    let account = format!("Authorization: Basic {}", nginx::ACCOUNT);
+    let (user, password) = nginx::ACCOUNT.split_once(':').expect("a user and a password");
+    let desk = |options: &str| machine(&format!("http://{addr}/{options}"), &account);
+
+    let gradle = desk("gradle?dialect=gradle");
+    is_found_there(&Gradle::checkout("v1"), &gradle, |checkout| {
+        checkout.build_at(&format!("http://{addr}/gradle/"), Some((user, password)))
+    });
+
+    // A client whose layout is one, before a server of another; keys in base 32 and in hex.
+    let straight = |folder: &str| format!("http://{}@{addr}/{folder}", nginx::ACCOUNT);
+    let subdirs = desk("subdirs?dialect=ccache");
+    is_found_there(&Ccache::<0, 0>::checkout("v1"), &subdirs, |ccache| ccache.build_at(&straight("subdirs")));
+    is_found_there(&Ccache::<1, 0>::checkout("v1"), &subdirs, |ccache| ccache.build_at(&straight("subdirs")));
+    let flat = desk("flat?dialect=ccache&layout=flat");
+    ccache_finds::<1, 2, 1>(&flat, &straight("flat"));
+    let bazel = desk("bazel?dialect=ccache&layout=bazel");
+    ccache_finds::<0, 0, 2>(&bazel, &straight("bazel"));
+    ccache_finds::<1, 1, 2>(&bazel, &straight("bazel"));
+    for desk in [&gradle, &subdirs, &flat, &bazel] {
+        assert_eq!(desk.stat("/sheds/name"), 0, "all of it has a place there");
+        assert!(!desk.log().contains(password), "{}", desk.log());
+    }
+}
+
+/// A ccache of the layout `BEFORE` builds; the same with the layout `BEHIND` finds it at `url`.
+#[track_caller]
+fn ccache_finds<const VERSION: usize, const BEFORE: usize, const BEHIND: usize>(desk: &Daemon, url: &str) {
+    let checkout = Ccache::<VERSION, BEFORE>::checkout("v1");
+    is_found_there(&checkout, desk, |checkout| checkout.build_in_layout::<BEHIND>(url));
 }

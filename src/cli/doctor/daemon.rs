@@ -1,24 +1,20 @@
 //! The daemon and its admin socket: does it run, does it answer, is it this version, is its configuration the newest.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hyper::Method;
-use serde::Deserialize;
 
 use super::ask::{self, Silence};
 use super::finding::Finding;
 use super::machine::{self, Process, Seen};
+use super::stats::Stats;
 use crate::server::user_name;
 
 /// An answer that takes no thought.
 const HEALTH: Duration = Duration::from_secs(2);
 /// One that waits for the index.
 const STATS: Duration = Duration::from_secs(4);
-
-/// More than a path of a unix socket takes on every platform.
-pub(super) const SOCKET_BYTES_MAX: usize = 103;
 
 /// What was seen.
 #[derive(Debug)]
@@ -48,58 +44,6 @@ pub(super) enum State {
     /// Something else answers, in words.
     Other(String),
     Running(Box<Stats>),
-}
-
-/// What is used of `/-/stats`. A daemon of another version may lack any of it.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Stats {
-    pub(super) version: String,
-    pub(super) pid: u32,
-    uptime_s: u64,
-    ready: bool,
-    configuration: InForce,
-    warnings: BTreeMap<String, Warning>,
-    pub(super) disk: Tier,
-    pub(super) upstreams: Vec<Upstream>,
-}
-
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-struct InForce {
-    file: Option<String>,
-    problems: Vec<String>,
-    needs_restart: Vec<String>,
-}
-
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-struct Warning {
-    words: String,
-}
-
-/// What a store holds.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Tier {
-    pub(super) bytes: u64,
-}
-
-/// How the daemon sees an upstream.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Upstream {
-    pub(super) name: String,
-    pub(super) read: Direction,
-    pub(super) write: Direction,
-}
-
-/// One direction of it.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Direction {
-    pub(super) state: String,
-    pub(super) words: String,
 }
 
 // === impl Facts ===
@@ -238,151 +182,6 @@ impl Facts {
         let owner = self.found.as_ref().or(self.around.as_ref());
         owner.map_or_else(|| "another user".into(), |seen| format!("user {}", user_name(seen.uid)))
     }
-
-    fn socket(&self) -> Vec<Finding> {
-        const CHECK: &str = "socket";
-        let shown = self.socket.display();
-        let mut findings = Vec::new();
-        let length = self.socket.as_os_str().len();
-        if length > SOCKET_BYTES_MAX {
-            findings.push(Finding::problem(
-                CHECK,
-                format!("the path {shown} has {length} bytes, and a socket's takes {SOCKET_BYTES_MAX}"),
-                "give a shorter --dir, or set XDG_RUNTIME_DIR",
-            ));
-        }
-        match &self.found {
-            None => {}
-            Some(found) if !found.is_socket => findings.push(Finding::problem(
-                CHECK,
-                format!("{shown} is not a socket, so that no daemon can listen there"),
-                "move it away",
-            )),
-            Some(_) if !self.runs() => findings.push(Finding::warning(
-                CHECK,
-                format!("{shown} is stale: the daemon that made it was killed"),
-                "none by hand: the next `larder serve` replaces it",
-            )),
-            Some(found) if found.mode & 0o077 != 0 => findings.push(Finding::warning(
-                CHECK,
-                format!(
-                    "{shown} has mode {:04o}: others can connect, and are refused by their uid alone",
-                    found.mode
-                ),
-                format!("`chmod 0600 {shown}`"),
-            )),
-            Some(found) if found.uid != self.own_uid && self.own_uid != 0 => findings.push(Finding::warning(
-                CHECK,
-                format!("{shown} belongs to user {}", user_name(found.uid)),
-                "run this as that user",
-            )),
-            Some(_) => {}
-        }
-        const STICKY: u32 = 0o1000;
-        if let (Some(around), Some(folder)) = (&self.around, self.socket.parent())
-            && around.mode & 0o022 != 0
-            && around.mode & STICKY == 0
-        {
-            findings.push(Finding::problem(
-                CHECK,
-                format!(
-                    "{} has mode {:04o}: others can put a socket of theirs in the daemon's place",
-                    folder.display(),
-                    around.mode
-                ),
-                format!("`chmod 0700 {}`", folder.display()),
-            ));
-        }
-        if findings.is_empty() {
-            let words = match &self.found {
-                Some(found) => format!("{shown}, mode {:04o}", found.mode),
-                None => format!("{shown} is made when the daemon starts"),
-            };
-            findings.push(Finding::ok(CHECK, words));
-        }
-        findings
-    }
-}
-
-// === impl Stats ===
-
-impl Stats {
-    fn findings(&self) -> Vec<Finding> {
-        const OWN: &str = env!("CARGO_PKG_VERSION");
-        let mut findings = Vec::new();
-        if self.version != OWN {
-            findings.push(Finding::warning(
-                "daemon",
-                format!("the daemon is version {}, this command {OWN}", self.version),
-                "restart the daemon, so that both are of one installation",
-            ));
-        }
-        if !self.ready {
-            findings.push(Finding::warning(
-                "daemon",
-                "it is still reading its index: look-ups wait for it",
-                "wait; a large index takes some seconds",
-            ));
-        }
-        for (of, warning) in &self.warnings {
-            findings.push(Finding::warning(
-                "daemon",
-                format!("the daemon warns of {of}"),
-                warning.words.as_str(),
-            ));
-        }
-        findings
-    }
-}
-
-// === impl InForce ===
-
-impl InForce {
-    /// What differs between the configuration in force and the file.
-    fn findings(&self, file: Option<&Path>) -> Vec<Finding> {
-        const CHECK: &str = "configuration";
-        let mut findings = Vec::new();
-        for problem in &self.problems {
-            findings.push(Finding::problem(
-                CHECK,
-                format!("the daemon goes on with an earlier configuration, because the newest is refused: {problem}"),
-                "correct it; `larder check` shows what is in force then",
-            ));
-        }
-        if !self.needs_restart.is_empty() {
-            findings.push(Finding::warning(
-                CHECK,
-                format!("changed, and not in force before the next start: {}", self.needs_restart.join(", ")),
-                "restart the daemon",
-            ));
-        }
-        let same = match (&self.file, file) {
-            (Some(theirs), Some(ours)) => same_file(Path::new(theirs), ours),
-            (None, None) => true,
-            _ => false,
-        };
-        if !same {
-            let name = |file: Option<String>| file.unwrap_or_else(|| "no file".into());
-            findings.push(Finding::warning(
-                CHECK,
-                format!(
-                    "the daemon runs with {}, and this looked at {}",
-                    name(self.file.clone()),
-                    name(file.map(|file| file.display().to_string()))
-                ),
-                "give --config as the daemon has it, or restart the daemon with this one",
-            ));
-        }
-        findings
-    }
-}
-
-fn same_file(one: &Path, other: &Path) -> bool {
-    one == other
-        || match (std::fs::canonicalize(one), std::fs::canonicalize(other)) {
-            (Ok(one), Ok(other)) => one == other,
-            _ => false,
-        }
 }
 
 #[cfg(test)]

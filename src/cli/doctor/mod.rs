@@ -16,6 +16,9 @@ mod machine;
 mod permissions;
 mod ports;
 mod service;
+mod socket;
+mod stats;
+mod tls;
 mod traps;
 mod upstreams;
 
@@ -120,10 +123,11 @@ async fn examine_with(config: &Arc<Config>) -> Vec<Finding> {
         let config = Arc::clone(config);
         looking("limits", move || limits::Facts::look(&config.bounds, pid).findings())
     };
-    let (ports, folders, upstreams, permissions, limits) = tokio::join!(
+    let (ports, folders, upstreams, tls, permissions, limits) = tokio::join!(
         ports::Facts::look(config, &daemon),
         folders,
         canaries(config, &daemon),
+        tls::Facts::look(config),
         permissions,
         limits
     );
@@ -131,6 +135,7 @@ async fn examine_with(config: &Arc<Config>) -> Vec<Finding> {
     findings.extend(ports.findings());
     findings.extend(found(folders));
     findings.extend(upstreams.findings());
+    findings.extend(tls.findings());
     findings.extend(found(permissions));
     findings.extend(found(limits));
     findings

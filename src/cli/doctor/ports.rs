@@ -7,8 +7,9 @@ use futures_util::future::join_all;
 use serde::Deserialize;
 
 use super::ask::{self, Silence};
-use super::daemon::{self, SOCKET_BYTES_MAX};
+use super::daemon;
 use super::finding::Finding;
+use super::socket::SOCKET_BYTES_MAX;
 use crate::config::Config;
 use crate::daemon::default_endpoints;
 use crate::server::{Endpoint, Wanted, listener_of};
@@ -17,6 +18,9 @@ use crate::server::{Endpoint, Wanted, listener_of};
 const WITHIN: Duration = Duration::from_secs(2);
 
 const CHECK: &str = "port";
+
+/// How a listener with TLS answers who doesn't speak it.
+const SPEAKS_TLS: &str = "this port speaks TLS";
 
 /// All listeners, as they were seen.
 #[derive(Debug)]
@@ -50,6 +54,8 @@ enum Heard {
     Larder(u32),
     /// It wants a token.
     Token,
+    /// A daemon's, by TLS: [`super::tls`] looks at that.
+    Tls,
     /// A daemon that doesn't let this user in, in its words.
     Stranger(String),
     /// Something else, in words.
@@ -138,6 +144,7 @@ impl Facts {
                 "end one of them, or give them listeners of their own (`listen`, --listen); --dir says which is meant",
             ),
             Heard::Token => Finding::ok(CHECK, format!("{address} is for those who have a token")),
+            Heard::Tls => Finding::ok(CHECK, format!("{address} speaks TLS")),
             Heard::Stranger(words) => Finding::problem(
                 CHECK,
                 format!("the daemon on {address} doesn't let this user in: {words}"),
@@ -175,6 +182,7 @@ async fn hear(address: SocketAddr) -> Heard {
         Err(Silence::Forbidden) => Heard::Other("the machine doesn't let this user connect".into()),
         Err(Silence::Broken(words)) => Heard::Other(format!("no HTTP ({words})")),
         Ok(reply) if reply.status == 401 => Heard::Token,
+        Ok(reply) if reply.status == 400 && reply.words().starts_with(SPEAKS_TLS) => Heard::Tls,
         Ok(reply) if reply.status == 403 && reply.words().contains("larder") => {
             Heard::Stranger(reply.words())
         }
@@ -209,6 +217,7 @@ mod tests {
         let level = |heard, change: fn(&mut Facts)| finding(heard, change).level;
         assert_eq!(level(Heard::Larder(12), |_| ()), Level::Ok);
         assert_eq!(level(Heard::Token, |_| ()), Level::Ok);
+        assert_eq!(level(Heard::Tls, |_| ()), Level::Ok);
         assert_eq!(level(Heard::Nobody, |facts| facts.runs = false), Level::Ok);
         assert_eq!(level(Heard::Nobody, |facts| facts.ports[0].optional = true), Level::Ok);
         assert_eq!(level(Heard::Other("HTTP 403".into()), |facts| facts.ports[0].only = true), Level::Ok);

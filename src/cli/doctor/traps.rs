@@ -2,6 +2,9 @@
 //!
 //! Each is one that a tool's contract has; docs/doctor.md says which tool does what.
 
+mod files;
+mod tools;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -144,165 +147,11 @@ impl Facts {
             ));
         }
     }
-
-    fn javascript(&self, findings: &mut Vec<Finding>) {
-        let mut warn = |words: &str, remedy: &str| findings.push(Finding::warning(CHECK, words, remedy));
-        if self.has("TURBO_API") && !self.has("TURBO_TOKEN") {
-            warn(
-                "TURBO_API is set without TURBO_TOKEN: turbo uses no remote cache without a token",
-                "`export TURBO_TOKEN=local` (on loopback any word will do), unless `turbo login` has set one",
-            );
-        }
-        if self.has("TURBO_API") && !self.has("TURBO_TEAM") && !self.has("TURBO_TEAMID") {
-            warn(
-                "TURBO_API is set without TURBO_TEAM: turbo uses no remote cache without a team",
-                "`export TURBO_TEAM=web`, unless `.turbo/config.json` names one",
-            );
-        }
-        if self.get("TURBO_TEAMID").is_some_and(|id| !id.starts_with("team_")) {
-            warn(
-                "TURBO_TEAMID doesn't begin with `team_`: turbo doesn't send it then",
-                "use TURBO_TEAM for a name, or an id that begins with `team_`",
-            );
-        }
-        if self.has("NX_SELF_HOSTED_REMOTE_CACHE_SERVER")
-            && self.has("NX_CLOUD_ACCESS_TOKEN")
-            && self.get("NX_NO_CLOUD") != Some("true")
-        {
-            warn(
-                "NX_CLOUD_ACCESS_TOKEN is set: Nx asks Nx Cloud, and not the self-hosted cache",
-                "unset it, or `export NX_NO_CLOUD=true`",
-            );
-        }
-        if self.has("RUSH_BUILD_CACHE_CREDENTIAL") {
-            warn(
-                "RUSH_BUILD_CACHE_CREDENTIAL is set: with Rush's HTTP plugin a miss is then asked for again and again, \
-                 which takes seconds",
-                "unset it for the HTTP plugin, which needs none on loopback; it is right for the S3 plugin",
-            );
-        }
-        if self.has("LAGE_WRITE_REMOTE_CACHE") {
-            warn(
-                "LAGE_WRITE_REMOTE_CACHE is set: no version of lage reads it, whatever its documentation says",
-                "`export LAGE_WRITE_CACHE=true` to let lage write",
-            );
-        }
-    }
-
-    fn sccache(&self, findings: &mut Vec<Finding>) {
-        let mut warn = |words: &str, remedy: &str| findings.push(Finding::warning(CHECK, words, remedy));
-        if self.has("SCCACHE_BUCKET") && !self.has("SCCACHE_ENDPOINT") {
-            warn(
-                "SCCACHE_BUCKET is set without SCCACHE_ENDPOINT: sccache asks Amazon for that bucket",
-                "`export SCCACHE_ENDPOINT=http://127.0.0.1:5273/s3 SCCACHE_REGION=auto`",
-            );
-        }
-        let foreign = self.get("AWS_ACCESS_KEY_ID").is_some_and(|id| !id.starts_with("LARDER"));
-        if self.has("SCCACHE_ENDPOINT") && foreign && !self.has("SCCACHE_S3_NO_CREDENTIALS") {
-            warn(
-                "AWS_ACCESS_KEY_ID is set, and is no key of `larder token`: sccache signs with it, and is refused",
-                "`export SCCACHE_S3_NO_CREDENTIALS=true`, or use a key of `larder token new --s3`",
-            );
-        }
-    }
-
-    fn azure(&self, findings: &mut Vec<Finding>) {
-        const OPTIONS: &str = "BACKFILL_CACHE_PROVIDER_OPTIONS";
-        const ISSUE: &str = "use the connection string that `larder token new --azure CONTAINER` prints";
-        for name in [OPTIONS, "AZURE_STORAGE_CONNECTION_STRING", "SCCACHE_AZURE_CONNECTION_STRING"] {
-            if self.get(name).is_some_and(|value| value.contains("UseDevelopmentStorage")) {
-                let words = format!(
-                    "{name} says UseDevelopmentStorage, with which neither lage nor an upstream works"
-                );
-                let remedy = if name.starts_with("AZURE") {
-                    "name the emulator's account, key and endpoint in full"
-                } else {
-                    ISSUE
-                };
-                findings.push(Finding::problem(CHECK, words, remedy));
-            }
-        }
-        let Some(options) = self.get(OPTIONS) else { return };
-        if !self.has("BACKFILL_CACHE_PROVIDER") {
-            findings.push(Finding::warning(
-                CHECK,
-                format!("{OPTIONS} is set without BACKFILL_CACHE_PROVIDER: lage ignores it"),
-                "`export BACKFILL_CACHE_PROVIDER=azure-blob`",
-            ));
-        }
-        let Ok(parsed) = serde_json::from_str::<serde_json::Value>(options) else {
-            let words = format!("{OPTIONS} is not JSON: lage ends with an error");
-            return findings.push(Finding::problem(
-                CHECK,
-                words,
-                format!("{ISSUE}, in quotes as docs/lage.md has it"),
-            ));
-        };
-        let connection = parsed["connectionString"].as_str().unwrap_or_default();
-        if connection.contains("AccountKey=") && !connection.contains("DefaultEndpointsProtocol=") {
-            findings.push(Finding::problem(
-                CHECK,
-                format!("{OPTIONS} has a key and no `DefaultEndpointsProtocol=`: lage takes it for a SAS"),
-                ISSUE,
-            ));
-        }
-    }
-
-    fn files(&self, findings: &mut Vec<Finding>) {
-        let mut warn = |words: &str, remedy: &str| findings.push(Finding::warning(CHECK, words, remedy));
-        let bazel = self.bazelrc.as_deref().map(bazel_options).unwrap_or_default();
-        let option = |name: &str| bazel.iter().find_map(|word| word.strip_prefix(name));
-        let cache = option("--remote_cache=").unwrap_or_default();
-        let is_here = ["127.0.0.1", "localhost", "[::1]"].iter().any(|name| cache.contains(name));
-        if cache.starts_with("grpc") && is_here && option("--remote_local_fallback").is_none() {
-            warn(
-                "~/.bazelrc has a gRPC cache without --remote_local_fallback: builds fail when no daemon runs, and with \
-                 2.1 and 8.0 to 8.5 whatever is said",
-                "take the lines that `larder bazelrc --bazel VERSION` prints",
-            );
-        }
-        if cache.starts_with("unix:") {
-            warn(
-                "~/.bazelrc has --remote_cache=unix:…, which Bazel 2.1.0 doesn't know and Debian's 4.2.3 ends with 37 over",
-                "take the lines that `larder bazelrc --bazel VERSION --unix` prints, or use TCP",
-            );
-        }
-        let maven = self.maven.as_deref().unwrap_or_default();
-        if maven.contains("<proxy>") && !maven.contains("127.0.0.1") {
-            warn(
-                "~/.m2/settings.xml has a proxy, and <nonProxyHosts> doesn't name 127.0.0.1: Maven asks the proxy for this \
-                 cache, and doesn't read NO_PROXY",
-                "`<nonProxyHosts>127.0.0.1|localhost</nonProxyHosts>`",
-            );
-        }
-        let nix = self.nix.lines().map(|line| line.split('#').next().unwrap_or_default());
-        let nix: Vec<&str> = nix.collect();
-        let is_asked = nix.iter().any(|line| line.contains("substituters") && line.contains("127.0.0.1"));
-        if is_asked && !nix.iter().any(|line| line.contains("narinfo-cache-negative-ttl")) {
-            warn(
-                "Nix asks a cache of this machine and remembers for an hour what that hadn't got: a miss while the upstream \
-                 was down outlives it",
-                "`narinfo-cache-negative-ttl = 60` in nix.conf",
-            );
-        }
-    }
 }
 
 /// Whether an entry of `NO_PROXY` is one that every tool takes for 127.0.0.1.
 fn covers_loopback(entry: &str) -> bool {
     matches!(entry.trim(), "*" | "127.0.0.1" | "127.0.0.1:5273")
-}
-
-/// The words of a .bazelrc that are in force for all builds.
-fn bazel_options(text: &str) -> Vec<&str> {
-    let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default());
-    lines
-        .filter_map(|line| {
-            let mut words = line.split_whitespace();
-            matches!(words.next(), Some("build" | "common" | "test" | "run")).then_some(words)
-        })
-        .flatten()
-        .collect()
 }
 
 fn read(path: &Path) -> Option<String> {

@@ -1,8 +1,8 @@
 //! Each upstream by its canary, and this machine's clock by theirs.
 
-use super::daemon::Upstream as InForce;
 use super::finding::Finding;
 use super::machine::span;
+use super::stats::Upstream as InForce;
 use crate::upstream::{Canary, Outcome, Step};
 
 /// Canaries and what became of them.
@@ -218,7 +218,7 @@ mod tests {
     #[test]
     fn a_way_that_the_daemon_refuses_is_told_though_the_canary_came_back() {
         let mut facts = facts([Outcome::Done; 4]);
-        let state = |state: &str| super::super::daemon::Direction {
+        let state = |state: &str| super::super::stats::Direction {
             state: state.into(),
             words: "write denied".into(),
         };

@@ -45,11 +45,11 @@ const CORPUS: &[(&str, &str)] = &[
     ),
     (
         "https://host/team?region=eu",
-        "`region` is no option of a URL that begins with https://; take one of dialect, ca, certificate, key, allow_http, credential, credentials, read_only",
+        "`region` is no option of a URL that begins with https://; take one of dialect, layout, ca, certificate, key, allow_http, credential, credentials, read_only",
     ),
     (
         "https://host?dialect=nix",
-        "the dialect of an HTTP upstream is larder, bazel, turborepo or plain: dialect=bazel",
+        "the dialect of an HTTP upstream is larder, bazel, turborepo, nx, gradle, ccache, maven or plain: dialect=bazel",
     ),
     ("https://host?certificate=/c", "a client certificate is two files: certificate=/path and key=/path"),
     ("https://host?ca=", "`ca` of an upstream names a file: ca=/path"),

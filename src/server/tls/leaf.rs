@@ -75,13 +75,25 @@ pub fn certificate_names(text: &[u8]) -> Result<Vec<String>, String> {
     Ok(Leaf::of(&certificate)?.alternative)
 }
 
+/// What a certificate, in DER or PEM, is called, and when it ends: seconds since the epoch.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn certificate_end(bytes: &[u8]) -> Result<(String, i64), String> {
+    let leaf = match CertificateDer::from_pem_slice(bytes) {
+        Ok(certificate) => Leaf::of(&certificate)?,
+        Err(_) => Leaf::of(&CertificateDer::from(bytes))?,
+    };
+    Ok((leaf.shown(), leaf.not_after))
+}
+
 /// Seconds since the epoch.
 pub(super) fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs().cast_signed())
 }
 
 /// A time, for people.
-pub(super) fn day(seconds: i64) -> String {
+pub fn day(seconds: i64) -> String {
     DateTime::from_timestamp(seconds, 0)
         .map_or_else(|| seconds.to_string(), |time| time.format("%Y-%m-%d %H:%M UTC").to_string())
 }

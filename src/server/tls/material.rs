@@ -6,7 +6,6 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,7 +19,7 @@ use rustls::server::{NoServerSessionStorage, ParsedCertificate, WebPkiClientVeri
 use rustls::version::{TLS12, TLS13};
 use rustls::{CipherSuite, Error, InconsistentKeys, RootCertStore, ServerConfig};
 
-use super::leaf::{Leaf, day, now};
+use super::leaf::Leaf;
 
 /// Where it lies.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +50,8 @@ struct Roots {
     verifier: Arc<dyn ClientCertVerifier>,
     /// Another for other CAs.
     id: u64,
+    /// The CAs themselves.
+    authorities: Vec<Leaf>,
 }
 
 /// Why it can't be: which key of the listener, and what helps.
@@ -74,9 +75,6 @@ const SUITES_FIRST: [CipherSuite; 6] = [
     CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
     CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
 ];
-
-/// A certificate that ends within so many seconds is spoken of.
-const ENDS_SOON: i64 = 14 * 24 * 3600;
 
 // === impl Material ===
 
@@ -136,59 +134,22 @@ impl Material {
         &self.0.files
     }
 
-    /// That its certificate has expired, and what helps.
-    pub fn expired(&self) -> Option<String> {
-        let end = self.0.leaf.not_after;
-        (end < now()).then(|| {
-            format!(
-                "{} expired on {}, so that clients refuse it; put a new one and its key in place",
-                self.0.files.certificate.display(),
-                day(end)
-            )
-        })
-    }
-
-    /// What a person should know of it, for a listener at this address.
-    pub(super) fn remarks(&self, address: Option<IpAddr>) -> Vec<String> {
-        let (leaf, path) = (&self.0.leaf, self.0.files.certificate.display());
-        let mut remarks: Vec<String> = self.expired().into_iter().collect();
-        let left = leaf.not_after - now();
-        if (0..ENDS_SOON).contains(&left) {
-            remarks.push(format!(
-                "{path} expires on {}; put a new one and its key in place, no restart is needed",
-                day(leaf.not_after)
-            ));
-        }
-        if leaf.not_before > now() {
-            remarks.push(format!(
-                "{path} holds from {} on only, so that clients refuse it; is the clock right?",
-                day(leaf.not_before)
-            ));
-        }
-        if let Some(address) = address.filter(|address| !address.is_unspecified() && !self.is_for(*address)) {
-            remarks.push(format!(
-                "{path} names neither {address} nor a host (subject alternative names), so that clients which ask \
-                 for one of them refuse it; issue it with `larder tls init --name HOST`, or another way"
-            ));
-        }
-        remarks
-    }
-
-    /// Whether clients that come by this address can know it by a name of the certificate.
-    fn is_for(&self, address: IpAddr) -> bool {
-        let is_host = |name: &String| name.parse::<IpAddr>().is_err() && !name.contains(['@', '/']);
-        let mut hosts = self.0.leaf.alternative.iter().filter(|name| is_host(name));
-        let is_local = |name: &String| name == "localhost";
-        self.names(&address.to_string())
-            || if address.is_loopback() { hosts.next().is_some() } else { hosts.any(|name| !is_local(name)) }
-    }
-
     /// Whether its certificate is for this host, as clients see it.
     pub(super) fn names(&self, host: &str) -> bool {
         let host = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
         let Ok(name) = ServerName::try_from(host) else { return false };
         ParsedCertificate::try_from(&self.0.certificate)
             .is_ok_and(|certificate| verify_server_name(&certificate, &name).is_ok())
+    }
+
+    /// Its certificate.
+    pub(super) fn leaf(&self) -> &Leaf {
+        &self.0.leaf
+    }
+
+    /// The CAs whose clients are let in.
+    pub(super) fn authorities(&self) -> &[Leaf] {
+        self.0.clients.as_ref().map_or(&[], |roots| &roots.authorities)
     }
 
     pub(super) fn config(&self) -> Arc<ServerConfig> {
@@ -236,7 +197,10 @@ impl Roots {
     fn of(path: &Path, text: &[u8], provider: &Arc<CryptoProvider>) -> Result<Self, String> {
         let shown = path.display();
         let mut roots = RootCertStore::empty();
+        let mut authorities = Vec::new();
         for certificate in certificates(path, text)? {
+            // What can't be read of one that is a CA's all the same is only not spoken of.
+            authorities.extend(Leaf::of(&certificate));
             roots.add(certificate).map_err(|error| {
                 format!("{shown} has a certificate that is no CA's: {error}; name the file of the CA, ca.pem")
             })?;
@@ -246,7 +210,7 @@ impl Roots {
             .map_err(|error| format!("{shown} can't be used: {error}; name the file of the CA, ca.pem"))?;
         let hash = blake3::hash(text);
         let id = hash.as_bytes()[..8].iter().fold(0, |id, byte| id << 8 | u64::from(*byte));
-        Ok(Self { verifier, id: id.max(1) })
+        Ok(Self { verifier, id: id.max(1), authorities })
     }
 }
 

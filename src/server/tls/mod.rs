@@ -10,11 +10,13 @@ mod handshake;
 mod leaf;
 mod material;
 mod peer;
+mod remarks;
 mod served;
 
-pub use leaf::certificate_names;
+pub use leaf::{certificate_end, certificate_names, day as certificate_day};
 pub use material::{Files, Material, Wrong};
 pub use peer::Clients;
+pub use remarks::Remark;
 pub use served::Tls;
 
 pub(super) use handshake::{HANDSHAKE_BYTE, Stream, accept};

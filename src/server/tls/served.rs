@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 
 use super::material::Material;
 use super::peer::Clients;
-use crate::server::listen::Endpoint;
+use crate::server::endpoint::Endpoint;
 use crate::server::notices::Notices;
 use crate::swap::{Read, Swap};
 
@@ -32,6 +32,9 @@ pub(in crate::server) struct Served {
 
 /// How often is looked whether a certificate is about to expire.
 const LOOK: Duration = Duration::from_secs(3600);
+
+/// One that ends within so many seconds is spoken of.
+const ENDS_SOON: i64 = 14 * 24 * 3600;
 
 // === impl Served ===
 
@@ -72,7 +75,8 @@ impl Served {
             Endpoint::Tcp(address) => Some(address.ip().to_canonical()),
             Endpoint::Unix(_) => None,
         };
-        let remarks = self.now().material.remarks(address);
+        let remarks = self.now().remarks(address, ENDS_SOON);
+        let remarks: Vec<String> = remarks.iter().map(ToString::to_string).collect();
         let mut told = self.told.lock();
         for words in remarks.iter().filter(|words| !told.contains(words)) {
             tracing::warn!("the listener {}: {words}", self.endpoint);

@@ -6,11 +6,15 @@
 //! Authorization: Bearer …
 //! x-buildbuddy-api-key: …
 //! ```
-//! A token alone is sent as `Authorization: Bearer TOKEN`.
+//! A token alone is sent as `Authorization: Bearer TOKEN`. `Authorization: Basic USER:PASSWORD`, which no header is, is
+//! sent as the base64 that is meant.
 
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 
 use super::stored::{Keeper, Material};
 use super::{Credentials, KeyFile, Watched};
@@ -98,7 +102,12 @@ fn header(line: &str) -> Result<(String, String), &'static str> {
     if OURS.contains(&&*name) {
         return Err("is one that belongs to the request itself: leave it out");
     }
-    Ok((name, value.to_owned()))
+    match value.strip_prefix("Basic ") {
+        Some(account) if name == "authorization" && account.contains(':') => {
+            Ok((name, format!("Basic {}", STANDARD.encode(account))))
+        }
+        _ => Ok((name, value.to_owned())),
+    }
 }
 
 // === impl Sender ===
@@ -198,6 +207,10 @@ mod tests {
         let bearer = ("authorization".to_owned(), "Bearer s3cret".to_owned());
         assert_eq!(parsed("s3cret\n"), Ok(vec![bearer.clone()]));
         assert_eq!(parsed("# of the team\nAuthorization: Bearer s3cret\n\n"), Ok(vec![bearer.clone()]));
+        let basic = ("authorization".to_owned(), "Basic dXNlcjpzM2NyZXQ=".to_owned());
+        for text in ["Authorization: Basic user:s3cret", "authorization: Basic dXNlcjpzM2NyZXQ="] {
+            assert_eq!(parsed(text), Ok(vec![basic.clone()]), "{text}");
+        }
         let other = ("x-api-key".to_owned(), "s3cret two".to_owned());
         assert_eq!(parsed("Authorization:Bearer s3cret\r\nX-Api-Key:  s3cret two "), Ok(vec![bearer, other]));
     }

@@ -1,12 +1,14 @@
 //! The connections to one server.
 //!
 //! The client is made with the first request, as reading the system's certificates takes a while, and made anew when
-//! idle connections are to be dropped: that also reads its certificates again.
+//! idle connections are to be dropped, or when a file of certificates is another: requests that are under way end with
+//! what they began with, and the next one has a connection with the new. A file that is no good yet changes nothing.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
 use reqwest::{Certificate, ClientBuilder, Identity};
@@ -39,8 +41,18 @@ struct Inner {
 #[derive(Debug, Clone)]
 struct Made {
     client: reqwest::Client,
-    files: Vec<Option<SystemTime>>,
+    /// Of which files, the last that could be used.
+    files: Stamps,
+    /// Those that were looked at last, and when.
+    seen: Stamps,
+    looked: Instant,
 }
+
+/// What tells each file from what was in its place before: when it was written, its length, its inode.
+type Stamps = Vec<Option<(SystemTime, u64, u64)>>;
+
+/// The files are looked at again no sooner.
+const LOOK: Duration = Duration::from_secs(1);
 
 // === impl Client ===
 
@@ -70,11 +82,13 @@ impl Client {
     /// # Errors
     /// `Denied`, with the remedy: a certificate that can't be used.
     pub(super) async fn get(&self) -> Result<reqwest::Client, Fault> {
-        if let Some(made) = &*self.inner.made.lock() {
-            return Ok(made.client.clone());
+        let made = self.inner.made.lock().clone();
+        let has_files = self.inner.ca.is_some() || self.inner.identity.is_some();
+        if let Some(made) = made.filter(|made| !has_files || made.looked.elapsed() < LOOK) {
+            return Ok(made.client);
         }
         let inner = Arc::clone(&self.inner);
-        match tokio::task::spawn_blocking(move || inner.make()).await {
+        match tokio::task::spawn_blocking(move || inner.current()).await {
             Ok(made) => made.map_err(|words| Fault::state(Signal::Denied, words)),
             Err(_ended) => Err(Fault::state(Signal::Neutral, "the upstream runtime has stopped")),
         }
@@ -88,7 +102,7 @@ impl Client {
     /// Whether a certificate's file is another than the one that was read. Looks at it.
     pub(super) fn has_other_files(&self) -> bool {
         let made = self.inner.made.lock().clone();
-        made.is_some_and(|made| made.files != self.inner.times())
+        made.is_some_and(|made| made.files != self.inner.stamps())
     }
 
     /// A request that was not answered.
@@ -106,10 +120,36 @@ impl Client {
 // === impl Inner ===
 
 impl Inner {
+    /// The one that was made, unless a file is another since.
+    fn current(&self) -> Result<reqwest::Client, String> {
+        let stamps = self.stamps();
+        let Some(made) = self.made.lock().clone() else { return self.make() };
+        if stamps == made.seen {
+            if let Some(made) = &mut *self.made.lock() {
+                made.looked = Instant::now();
+            }
+            return Ok(made.client);
+        }
+        match self.make() {
+            Ok(client) => {
+                tracing::info!("the certificates for an upstream are others: read again");
+                Ok(client)
+            }
+            Err(words) => {
+                tracing::warn!("the upstream's certificates stay what they were: {words}");
+                if let Some(made) = &mut *self.made.lock() {
+                    (made.seen, made.looked) = (stamps, Instant::now());
+                }
+                Ok(made.client)
+            }
+        }
+    }
+
     fn make(&self) -> Result<reqwest::Client, String> {
-        let files = self.times();
+        let files = self.stamps();
         let client = self.built()?;
-        *self.made.lock() = Some(Made { client: client.clone(), files });
+        let made = Made { client: client.clone(), seen: files.clone(), files, looked: Instant::now() };
+        *self.made.lock() = Some(made);
         Ok(client)
     }
 
@@ -147,11 +187,13 @@ impl Inner {
         builder.build().map_err(|error| format!("make a client of TLS: {}", deepest(&error)))
     }
 
-    /// When the files were last written.
-    fn times(&self) -> Vec<Option<SystemTime>> {
+    fn stamps(&self) -> Stamps {
         let identity = self.identity.iter().flat_map(|(certificate, key)| [certificate, key]);
-        let time = |path: &PathBuf| fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
-        self.ca.iter().chain(identity).map(time).collect()
+        let stamp = |path: &PathBuf| {
+            let found = fs::metadata(path).ok()?;
+            Some((found.modified().ok()?, found.len(), found.ino()))
+        };
+        self.ca.iter().chain(identity).map(stamp).collect()
     }
 }
 

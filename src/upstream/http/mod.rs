@@ -1,5 +1,5 @@
-//! Servers as upstreams that are asked by plain HTTP: another Larder, bazel-remote, nginx, a Turborepo cache. The home of
-//! `reqwest`.
+//! Servers as upstreams that are asked by plain HTTP: another Larder, bazel-remote, nginx, a cache of Turborepo, Nx,
+//! Gradle, ccache or Maven. The home of `reqwest`.
 //!
 //! Which names a server has, and where, is in [`paths`]; what it said is judged in [`reply`]. What is sent to let us in
 //! is asked for before each request. Nothing is tried twice here: who waits for a read would rather have a miss, and
@@ -14,6 +14,7 @@ mod client;
 mod paths;
 mod put;
 mod reply;
+mod tools;
 
 use std::fmt;
 use std::ops::Range;
@@ -87,6 +88,7 @@ impl Http {
     fn spot(&self, name: &str) -> Option<(String, Carries)> {
         match self.paths.spot(name) {
             Spot::At(path, carries) => Some((path, carries)),
+            Spot::Packed(path) => Some((path, Carries::Type)),
             Spot::ByDigest => {
                 let canary = self.canary.lock();
                 let put = canary.as_ref().filter(|(put, _)| put.as_str() == name);
@@ -138,10 +140,20 @@ impl Http {
     }
 
     async fn read(&self, name: &str, options: &GetOptions) -> Result<Got, Fault> {
-        match self.spot(name) {
-            Some((path, carries)) => self.read_at(&path, carries, options).await,
-            None => Ok(Got::Absent { denied: false }),
+        let Some((path, carries)) = self.spot(name) else { return Ok(Got::Absent { denied: false }) };
+        let got = self.read_at(&path, carries, options).await?;
+        match (self.paths.spot(name), got) {
+            (Spot::Packed(_), Got::Object(object)) => self.unpacked(object).await,
+            (_, got) => Ok(got),
         }
+    }
+
+    /// A canary out of its archive.
+    async fn unpacked(&self, object: Object) -> Result<Got, Fault> {
+        let bytes = object.body.collect(put::CANARY_BYTES_MAX).await;
+        let bytes = bytes.map_err(|error| Fault::state(Signal::Fault, error.to_string()))?;
+        let name = tools::archive_name(&bytes).map(|name| bytes.slice_ref(name)).unwrap_or(bytes);
+        Ok(body::cut(object.meta, 0..u64::MAX, name))
     }
 
     async fn read_at(&self, path: &str, carries: Carries, options: &GetOptions) -> Result<Got, Fault> {
@@ -199,6 +211,10 @@ impl Http {
 
     async fn look(&self, name: &str) -> Result<Looked, Fault> {
         let Some((path, carries)) = self.spot(name) else { return Ok(Looked::Absent { denied: false }) };
+        // Neither tool ever asks so, and their servers may know nothing of it.
+        if matches!(self.paths.dialect, Dialect::Nx | Dialect::Gradle) {
+            return self.look_again(&path, carries, Some(0..1)).await;
+        }
         let response = self.ask(Method::HEAD, &path, HeaderMap::new(), None).await?;
         let reply = Reply::of(&response, carries);
         match (reply.status, reply.len) {
@@ -332,7 +348,10 @@ fn remedy(sender: &Sender, credentials: &Credentials) -> String {
             "give a token: credentials=FILE in the URL of the upstream, or LARDER_UPSTREAM_TOKEN".into()
         }
         (None, Credentials::Stored(stored)) => {
-            format!("store the right one: run `larder login {}`", stored.name())
+            let name = stored.name();
+            format!(
+                "the stored credential `{name}` is not let in: store the right one with `larder login {name}`"
+            )
         }
         (None, _) => "renew what the upstream is sent".into(),
     }

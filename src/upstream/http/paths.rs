@@ -12,12 +12,15 @@
 //! others (BLAKE3 content, canaries)           /blob/{prefix}/larders/…        -            canaries, of a team `larders`
 //! ```
 //!
+//! The dialects of one tool alone, Nx, Gradle, ccache and Maven, are in [`tools`].
+//!
 //! So the prefix of a Larder is the namespace around all others. What a dialect does not carry (`-`) stays on this
 //! machine, and nothing is asked for it. A tag beside a Turborepo artifact is not carried: it goes with that as a header.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::super::location::Dialect;
+use super::tools;
 use crate::digest::{Digest, Function};
 use crate::key::ObjectName;
 
@@ -48,6 +51,8 @@ pub(super) enum Spot {
     At(String, Carries),
     /// A canary on a server that only has content: it is called by its digest.
     ByDigest,
+    /// A canary on a server that only takes archives of Nx: it is what an archive without files is called.
+    Packed(String),
     /// Nowhere: this dialect doesn't have such names.
     Nowhere,
 }
@@ -89,6 +94,13 @@ impl Paths {
                 None => Spot::Nowhere,
             },
             Dialect::Bazel => Spot::Nowhere,
+            Dialect::Nx if name.starts_with(CANARY) => Spot::Packed(self.own(name)),
+            Dialect::Gradle | Dialect::Ccache(_) | Dialect::Maven if name.starts_with(CANARY) => {
+                Spot::At(self.own(name), Carries::Type)
+            }
+            dialect @ (Dialect::Nx | Dialect::Gradle | Dialect::Ccache(_) | Dialect::Maven) => {
+                tools::place(dialect, name).map_or(Spot::Nowhere, |place| plain(&place))
+            }
             Dialect::Larder => match is_artifact() {
                 Some((namespace, team, hash)) => self.artifact(namespace, team, hash),
                 None if is_protocol(first) => {
@@ -118,6 +130,9 @@ impl Paths {
             Dialect::Larder | Dialect::Bazel => Spot::At(self.content(PROBE.as_bytes()), Carries::Type),
             Dialect::Turborepo => self.artifact("", OWN_TEAM, PROBE),
             Dialect::Plain => self.spot(PROBE),
+            Dialect::Nx | Dialect::Gradle | Dialect::Ccache(_) | Dialect::Maven => {
+                Spot::At(self.own(PROBE), Carries::Type)
+            }
         }
     }
 
@@ -132,6 +147,11 @@ impl Paths {
     /// Where a Turborepo server says that it is there.
     pub(super) fn status(&self) -> String {
         self.path(&[&self.prefix, "v8/artifacts/status"])
+    }
+
+    /// What is Larder's own on a server of one tool.
+    fn own(&self, word: &str) -> String {
+        self.path(&[&self.prefix, &tools::own_place(self.dialect, word)])
     }
 
     /// An artifact. A team's id begins with `team_`; what else names it is its slug.
@@ -151,7 +171,7 @@ impl Paths {
 }
 
 /// Whether a name's first segment is of a protocol that has its namespace behind it.
-fn is_protocol(first: &str) -> bool {
+pub(super) fn is_protocol(first: &str) -> bool {
     matches!(first, "gradle" | "ccache" | "blob" | "maven" | "s3" | "larder")
 }
 
@@ -191,6 +211,7 @@ mod tests {
         match Paths::new(dialect, prefixes).spot(name) {
             Spot::At(path, _) => Some(path),
             Spot::ByDigest => Some("by digest".into()),
+            Spot::Packed(path) => Some(format!("packed at {path}")),
             Spot::Nowhere => None,
         }
     }
@@ -246,6 +267,15 @@ mod tests {
             assert_eq!(at(Dialect::Bazel, ["p", ""], name), bazel, "{name}");
             assert_eq!(at(Dialect::Turborepo, ["p", ""], name), turborepo, "{name}");
         }
+        for dialect in [Dialect::Nx, Dialect::Gradle, Dialect::Maven] {
+            assert_eq!(at(dialect, ["p", ""], &ac), None, "{dialect:?}");
+        }
+        assert_eq!(at(Dialect::Nx, ["p", "q"], "ns/v1/cache/1").as_deref(), Some("/p/q/v1/cache/1"));
+        assert_eq!(at(Dialect::Gradle, ["p", "q"], "gradle/ns/0f").as_deref(), Some("/p/q/0f"));
+        assert!(
+            at(Dialect::Nx, ["p", ""], "larder-canary-0")
+                .is_some_and(|at| at.starts_with("packed at /p/v1/cache/"))
+        );
         for dialect in [Dialect::Larder, Dialect::Turborepo] {
             assert_eq!(at(dialect, ["", ""], "v8/artifacts/web/0f.tag"), None, "a header carries it");
         }

@@ -3,7 +3,7 @@
 //! A probe of writes leaves nothing behind where that can be: a Larder and bazel-remote are given the empty blob, which
 //! they always have; a folder an object under a condition that can't hold, and one that was taken all the same is deleted
 //! again; a Turborepo server is asked for its status, and given an artifact of a team `larders` only while it denies
-//! writes.
+//! writes. So is a server of Nx an archive without files; those of Gradle, ccache and Maven are tried as a folder is.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,10 +18,10 @@ use reqwest::header::{
 
 use super::super::location::Dialect;
 use super::super::times::in_time;
-use super::super::{Failure, Fault, PutDone, PutIf, PutOptions, Source};
-use super::Http;
+use super::super::{Failure, Fault, PutDone, PutIf, PutOptions, Signal, Source};
 use super::paths::{Carries, Spot};
 use super::reply::{ARTIFACT, Call, OBJECT, Reply};
+use super::{Http, tools};
 use crate::body::Body;
 use crate::error::{Error, Result};
 use crate::key::ObjectName;
@@ -30,7 +30,7 @@ use crate::key::ObjectName;
 const BYTES_PER_SECOND_MIN: u64 = 64 << 10;
 
 /// A canary is no longer.
-const CANARY_BYTES_MAX: u64 = 1024;
+pub(super) const CANARY_BYTES_MAX: u64 = 1024;
 
 /// An ETag that no entry has: the probe's condition.
 const NO_ETAG: &str = "larder-no-such-etag";
@@ -48,7 +48,17 @@ pub(super) async fn put(
     let failed = |error: Error| Fault::from(Failure::Source(error));
     let body = source.open(0..source.len()).await.map_err(failed)?;
     match http.paths.spot(name.as_str()) {
-        Spot::At(path, carries) => send(http, &path, carries, body, options).await,
+        Spot::At(path, carries) => match send(http, &path, carries, body, options).await {
+            Err(fault) if fault.signal == Signal::Denied && is_archive(name) => {
+                Err(told_apart(http, name, fault).await)
+            }
+            done => done,
+        },
+        Spot::Packed(path) => {
+            let bytes = body.collect(CANARY_BYTES_MAX).await.map_err(failed)?;
+            let body = Body::bytes(tools::archive(&bytes).into());
+            send(http, &path, Carries::Type, body, options).await
+        }
         Spot::ByDigest => {
             let bytes = body.collect(CANARY_BYTES_MAX).await.map_err(failed)?;
             let path = http.paths.content(&bytes);
@@ -59,6 +69,24 @@ pub(super) async fn put(
             let words = format!("an upstream of the dialect {} doesn't carry it", http.paths.dialect.name());
             Err(Failure::Refused(words).into())
         }
+    }
+}
+
+/// Whether it is one of Nx's.
+fn is_archive(name: &ObjectName) -> bool {
+    tools::place(Dialect::Nx, name.as_str()).is_some()
+}
+
+/// A denied archive. A server of Nx answers 403 to who may not write; a Larder answers so for what Nx shall not send
+/// again, too: whether writes are allowed tells which it was.
+async fn told_apart(http: &Http, name: &ObjectName, denied: Fault) -> Fault {
+    let Failure::State(words) = &denied.failure else { return denied };
+    match probe(http, Some(name)).await {
+        Ok(()) => {
+            let remedy = format!("; {}", http.remedy);
+            Failure::Refused(words.strip_suffix(&*remedy).unwrap_or(words).to_owned()).into()
+        }
+        Err(_) => denied,
     }
 }
 
@@ -80,10 +108,17 @@ pub(super) async fn probe(http: &Http, near: Option<&ObjectName>) -> Result<(), 
             }
             Err(http.refused(reply, response, Call::Put).await)
         }
-        Dialect::Turborepo | Dialect::Plain => {
+        // It has nothing that says so: a read tells whether it is there.
+        Dialect::Nx if near.is_none() => http.probe_reads().await,
+        dialect => {
             let Spot::At(path, carries) = http.paths.probe_near(near) else { return Ok(()) };
-            let is_folder = http.paths.dialect == Dialect::Plain;
-            let body = if is_folder { Body::empty() } else { Body::bytes(PROBE_BYTES) };
+            let is_folder = dialect.is_of_files();
+            let body = match dialect {
+                Dialect::Nx => tools::archive(&PROBE_BYTES).into(),
+                Dialect::Plain => Bytes::new(),
+                _ => PROBE_BYTES,
+            };
+            let body = Body::bytes(body);
             let impossible = PutOptions { condition: PutIf::Matches(NO_ETAG.into()), ..anything.clone() };
             let options = if is_folder { &impossible } else { &anything };
             match send(http, &path, carries, body, options).await {
@@ -138,11 +173,10 @@ async fn send(
         }
         412 if is_conditional => Err(Failure::Conflict.into()),
         409 if is_conditional && carries == Carries::Azure => Err(Failure::Conflict.into()),
-        // A Larder answers so for what Nx shall not send again, and 401 where a token is missing.
-        403 if http.paths.dialect == Dialect::Larder && path.contains("/v1/cache/") => {
-            let refused = http.refused(reply, response, Call::Put).await;
-            let Failure::State(words) = refused.failure else { return Err(refused) };
-            Err(Failure::Refused(words.to_string()).into())
+        // It has one, and never another.
+        409 if http.paths.dialect == Dialect::Nx => {
+            let _ = reply.with_words(response).await;
+            Ok(PutDone::default())
         }
         _ => Err(http.refused(reply, response, Call::Put).await),
     }

@@ -175,7 +175,7 @@ impl Reply {
 
     /// The server says that it isn't there: not at `path`, where it may have a folder.
     pub(super) fn is_absent(&self, dialect: Dialect, path: &str) -> bool {
-        let is_of_files = matches!(dialect, Dialect::Bazel | Dialect::Plain);
+        let is_of_files = dialect.is_of_files();
         let leads_into = |to: &str| to.strip_suffix('/').is_some_and(|to| to.ends_with(path));
         match self.status {
             404 | 410 => !self.is_page || is_of_files,

@@ -1,8 +1,8 @@
 //! A server that is asked by plain HTTP.
 //!
 //! ```text
-//! http(s)://host[:port][/prefix][?dialect=larder|bazel|turborepo|plain][&ca=FILE][&certificate=FILE&key=FILE]
-//!          [&allow_http=true]
+//! http(s)://host[:port][/prefix][?dialect=larder|bazel|turborepo|nx|gradle|ccache|maven|plain]
+//!          [&layout=subdirs|flat|bazel][&ca=FILE][&certificate=FILE&key=FILE][&allow_http=true]
 //! ```
 
 use std::path::PathBuf;
@@ -37,17 +37,44 @@ pub(in super::super) enum Dialect {
     Bazel,
     /// `/v8/artifacts/`.
     Turborepo,
+    /// `/v1/cache/`, as Nx asks for it.
+    Nx,
+    /// Keys of Gradle right below the prefix.
+    Gradle,
+    /// Keys of ccache.
+    Ccache(CcacheLayout),
+    /// What the Maven build cache extension keeps.
+    Maven,
     /// Every name is a path: a WebDAV folder.
     Plain,
 }
 
+/// How ccache writes a key into a path: its own option `layout`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) enum CcacheLayout {
+    /// `{2}/{the rest}`, its default.
+    Subdirs,
+    /// The key.
+    Flat,
+    /// `ac/{64 hex}`.
+    Bazel,
+}
+
 /// Their words.
-const DIALECTS: [(&str, Dialect); 4] = [
+const DIALECTS: [(&str, Dialect); 8] = [
     ("larder", Dialect::Larder),
     ("bazel", Dialect::Bazel),
     ("turborepo", Dialect::Turborepo),
+    ("nx", Dialect::Nx),
+    ("gradle", Dialect::Gradle),
+    ("ccache", Dialect::Ccache(CcacheLayout::Subdirs)),
+    ("maven", Dialect::Maven),
     ("plain", Dialect::Plain),
 ];
+
+/// Likewise.
+const LAYOUTS: [(&str, CcacheLayout); 3] =
+    [("subdirs", CcacheLayout::Subdirs), ("flat", CcacheLayout::Flat), ("bazel", CcacheLayout::Bazel)];
 
 /// Hosts whose objects are not got and put by plain HTTP.
 const CLOUDS: [&str; 3] = ["amazonaws.com", "blob.core.windows.net", "googleapis.com"];
@@ -100,13 +127,14 @@ impl Server {
     }
 
     fn with(mut self, scheme: &str, query: &str) -> Result<Self> {
-        let (mut certificate, mut key) = (None, None);
+        let (mut certificate, mut key, mut layout) = (None, None, None);
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let alone = if pair == "allow_http" { "true" } else { "" };
             let (name, value) = pair.split_once('=').unwrap_or((pair, alone));
             let value = unescape(value)?;
             match name {
                 "dialect" => self.dialect = Dialect::parse(&value)?,
+                "layout" => layout = Some(CcacheLayout::parse(&value)?),
                 "ca" => self.ca = Some(file(name, value)?),
                 "certificate" => certificate = Some(file(name, value)?),
                 "key" => key = Some(file(name, value)?),
@@ -118,12 +146,20 @@ impl Server {
                 }
                 name => {
                     return Err(Error::invalid(format!(
-                        "`{}` is no option of a URL that begins with {scheme}://; take one of dialect, ca, certificate, \
-                         key, allow_http, credential, credentials, read_only",
+                        "`{}` is no option of a URL that begins with {scheme}://; take one of dialect, layout, ca, \
+                         certificate, key, allow_http, credential, credentials, read_only",
                         name.escape_debug()
                     )));
                 }
             }
+        }
+        if let Some(layout) = layout {
+            let Dialect::Ccache(_) = self.dialect else {
+                return Err(Error::invalid(
+                    "`layout` is how ccache writes its keys: say dialect=ccache, too",
+                ));
+            };
+            self.dialect = Dialect::Ccache(layout);
         }
         self.identity = match (certificate, key) {
             (Some(certificate), Some(key)) => Some((certificate, key)),
@@ -167,6 +203,7 @@ impl Server {
         if self.dialect != Dialect::Larder {
             options.push(format!("dialect={}", self.dialect.name()));
         }
+        options.extend(self.dialect.layout().map(|layout| format!("layout={layout}")));
         let path = |path: &PathBuf| escape(&path.to_string_lossy());
         options.extend(self.ca.iter().map(|file| format!("ca={}", path(file))));
         if let Some((certificate, key)) = &self.identity {
@@ -182,13 +219,20 @@ impl Server {
 
     /// What makes it the same place. Its names hang on the dialect.
     pub(super) fn identity(&self) -> String {
-        format!("{} {} {}", self.dialect.name(), self.origin(), self.prefix)
+        let layout = self.dialect.layout().map(|layout| format!(" {layout}")).unwrap_or_default();
+        format!("{}{layout} {} {}", self.dialect.name(), self.origin(), self.prefix)
     }
 
     pub(super) fn names(&self) -> Names {
         match self.dialect {
-            Dialect::Larder | Dialect::Bazel | Dialect::Turborepo => Names::Paths,
             Dialect::Plain => Names::Flat,
+            Dialect::Larder
+            | Dialect::Bazel
+            | Dialect::Turborepo
+            | Dialect::Nx
+            | Dialect::Gradle
+            | Dialect::Ccache(_)
+            | Dialect::Maven => Names::Paths,
         }
     }
 }
@@ -200,7 +244,8 @@ impl Dialect {
         let found = DIALECTS.iter().find(|(name, _)| *name == word);
         found.map(|(_, dialect)| *dialect).ok_or_else(|| {
             Error::invalid(
-                "the dialect of an HTTP upstream is larder, bazel, turborepo or plain: dialect=bazel",
+                "the dialect of an HTTP upstream is larder, bazel, turborepo, nx, gradle, ccache, maven or plain: \
+                 dialect=bazel",
             )
         })
     }
@@ -210,8 +255,42 @@ impl Dialect {
             Self::Larder => "larder",
             Self::Bazel => "bazel",
             Self::Turborepo => "turborepo",
+            Self::Nx => "nx",
+            Self::Gradle => "gradle",
+            Self::Ccache(_) => "ccache",
+            Self::Maven => "maven",
             Self::Plain => "plain",
         }
+    }
+
+    /// That of ccache, where it isn't the default.
+    fn layout(self) -> Option<&'static str> {
+        match self {
+            Self::Ccache(CcacheLayout::Flat) => Some("flat"),
+            Self::Ccache(CcacheLayout::Bazel) => Some("bazel"),
+            _ => None,
+        }
+    }
+
+    /// Whether a server of files does, which has pages in HTML for what it hasn't.
+    pub(in super::super) fn is_of_files(self) -> bool {
+        match self {
+            Self::Bazel | Self::Gradle | Self::Ccache(_) | Self::Maven | Self::Plain => true,
+            Self::Larder | Self::Turborepo | Self::Nx => false,
+        }
+    }
+}
+
+// === impl CcacheLayout ===
+
+impl CcacheLayout {
+    fn parse(word: &str) -> Result<Self> {
+        let found = LAYOUTS.iter().find(|(name, _)| *name == word);
+        found.map(|(_, layout)| *layout).ok_or_else(|| {
+            Error::invalid(
+                "the layout of a ccache server is subdirs, flat or bazel, as ccache is told it: layout=flat",
+            )
+        })
     }
 }
 

@@ -38,6 +38,9 @@ fn canonical_urls_parse_to_themselves() {
         ("https://Cache.Example.com:443/team/a%20b/?dialect=larder", "https://cache.example.com/team/a%20b"),
         ("http://[::1]:9?dialect=bazel", "http://[::1]:9?dialect=bazel&allow_http=true"),
         ("http://h:80?allow_http", "http://h?allow_http=true"),
+        ("https://h?layout=flat&dialect=ccache", "https://h?dialect=ccache&layout=flat"),
+        ("https://h?dialect=ccache&layout=subdirs", "https://h?dialect=ccache"),
+        ("https://h/cache?dialect=nx", "https://h/cache?dialect=nx"),
         (
             "https://h?ca=/c%20a&certificate=/c&key=/k&dialect=turborepo",
             "https://h?dialect=turborepo&ca=/c%20a&certificate=/c&key=/k",
@@ -101,6 +104,8 @@ fn what_is_wrong_is_named() {
         ("https://user:secret@h", "user or a password"),
         ("https://team.blob.core.windows.net/x", "azure://"),
         ("https://h?dialect=ftp", "larder, bazel"),
+        ("https://h?dialect=ccache&layout=deep", "subdirs, flat or bazel"),
+        ("https://h?layout=flat", "say dialect=ccache"),
         ("https://h?key=/k", "two files"),
         ("https://h/a/../b", "segment"),
     ] {
@@ -137,6 +142,7 @@ fn a_region_does_not_make_it_another_store() {
     assert_eq!(below("https://h/a", "b"), below("https://h/a/b", ""));
     assert_eq!(identity("https://h?ca=/a"), identity("https://h"));
     assert_ne!(identity("https://h?dialect=plain"), identity("https://h"));
+    assert_ne!(identity("https://h?dialect=ccache"), identity("https://h?dialect=ccache&layout=flat"));
 }
 
 #[test]

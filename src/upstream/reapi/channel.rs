@@ -199,7 +199,7 @@ fn own(
 // === TLS ===
 
 /// The platform's roots and those of `ca`; our certificate, if there is one. Reads files.
-fn config(files: &Files) -> Result<ClientConfig, String> {
+pub(in super::super) fn config(files: &Files) -> Result<ClientConfig, String> {
     let provider = Arc::new(crypto::aws_lc_rs::default_provider());
     let roots = match &files.ca {
         Some(path) => certificates("ca", path)?,
@@ -240,7 +240,7 @@ fn certificates(what: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>,
 }
 
 /// Why TLS failed, and what helps where that can be known.
-fn tls_words(error: std::io::Error) -> String {
+pub(in super::super) fn tls_words(error: std::io::Error) -> String {
     let words = error.to_string();
     let remedy = match error.kind() {
         ErrorKind::InvalidData if words.contains("corrupt message") => {

@@ -37,6 +37,8 @@ mod sizes;
 mod streams;
 mod zstd;
 
+pub(super) use channel::{config as tls_config, tls_words};
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;

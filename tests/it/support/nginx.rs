@@ -12,7 +12,7 @@ use super::process::Process;
 use super::wire::Addr;
 use super::{PATIENCE, free_addr, until};
 
-/// A server of files, which lets in who has its token.
+/// A server of files, which lets in who has its token or its account.
 pub(crate) struct Nginx {
     folder: TempDir,
     addr: SocketAddr,
@@ -21,6 +21,10 @@ pub(crate) struct Nginx {
 
 /// What it lets in.
 pub(crate) const TOKEN: &str = "a-token-of-the-nginx";
+
+/// Likewise, a user and a password; and as a header has them.
+pub(crate) const ACCOUNT: &str = "team:pass-of-nginx";
+const ACCOUNT_BASE64: &str = "dGVhbTpwYXNzLW9mLW5naW54";
 
 // === impl Nginx ===
 
@@ -82,7 +86,7 @@ impl Nginx {
              http {{\naccess_log off;\n{temp}client_max_body_size 0;\n\
              server {{\nlisten {addr}{ssl};\n{more}\nroot {root}/files;\n\
              location / {{\n\
-             if ($http_authorization != \"Bearer {TOKEN}\") {{ return 401; }}\n\
+             if ($http_authorization !~ \"^(Bearer {TOKEN}|Basic {ACCOUNT_BASE64})$\") {{ return 401; }}\n\
              dav_methods PUT DELETE;\ncreate_full_put_path on;\n}}\n}}\n}}\n"
         );
         let path = folder.path().join("nginx.conf");

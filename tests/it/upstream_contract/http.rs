@@ -290,13 +290,19 @@ fn certificates_are_asked_for_said_and_read_again() {
 #[test]
 fn probes_leave_nothing_behind() {
     let broken = Broken::new();
-    for (dialect, left) in [("plain", None), ("bazel", Some(format!("p/cas/{}", sha256(b""))))] {
+    let cas = format!("cas/{}", sha256(b"x"));
+    let gradle = format!("gradle/ns/{}", &sha256(b"x")[..32]);
+    for (dialect, object, left) in [
+        ("plain", &cas, None),
+        ("gradle", &gradle, None),
+        ("bazel", &cas, Some(format!("p/cas/{}", sha256(b"")))),
+    ] {
         broken.world.run(async {
             let remote = broken.speaking(dialect, nginx::TOKEN);
             broken.proxy.set(Fault::Refuse);
             while remote.readable() || remote.writable() {
-                words(get(&remote, &format!("cas/{}", sha256(b"x"))).await);
-                words(put(&remote, &format!("cas/{}", sha256(b"x")), "x").await);
+                words(get(&remote, object).await);
+                words(put(&remote, object, "x").await);
             }
             broken.proxy.set(Fault::None);
             remote.nudge();
@@ -321,7 +327,11 @@ fn a_canary_flies_to_each() {
     for (url, deletes) in [
         (nginx_at("plain"), true),
         (nginx_at("bazel"), true),
+        (nginx_at("gradle"), true),
+        (nginx_at("ccache&layout=bazel"), true),
+        (nginx_at("maven"), true),
         (hub.url(), true),
+        (format!("{}?dialect=nx", hub.url()), false),
         (format!("{}?dialect=turborepo", hub.url()), false),
     ] {
         world.run(async {
@@ -341,4 +351,39 @@ fn a_canary_flies_to_each() {
         "nothing stays where it can be deleted"
     );
     assert_eq!(hub.send(Request::get("/blob/larders/larder-canary-0")).status(), 404);
+}
+
+/// 403 is said to who may not write, and by a Larder to what it doesn't take: another write tells them apart.
+#[test]
+fn a_server_of_nx_that_has_an_archive_is_content_and_what_it_refuses_is_told_from_whom() {
+    let hub = Setup::new().start();
+    let proxy = FaultProxy::to(hub.setup().addr());
+    let world = World::new();
+    let archive = |head: &[u8]| [head, &[0; 20]].concat();
+    let good = archive(b"\x1f\x8b\x08\0\0\0\0\0\0\xff");
+    world.run(async {
+        let remote = world.remote(&format!("http://{}?dialect=nx", proxy.addr()), Credentials::Anonymous);
+        put(&remote, "ns/v1/cache/12", good.clone()).await.unwrap();
+        assert!(bytes(get(&remote, "other/v1/cache/12").await).await == good, "namespaces are left out");
+        let Looked::Found(meta) = remote.head(&name("v1/cache/12")).await.unwrap() else {
+            panic!("it was put")
+        };
+        assert_eq!(meta.len, 30);
+        assert!(is_not_found(&remote.head(&name("v1/cache/13")).await));
+        let refused = put(&remote, "v1/cache/13", archive(b"no archive")).await;
+        let Err(Failure::Refused(said)) = refused else { panic!("{refused:?}") };
+        assert!(said.contains("no gzip archive") && !said.contains("LARDER_UPSTREAM_TOKEN"), "{said}");
+        let wrong = put(&remote, "gradle/0f", "x").await;
+        assert!(matches!(wrong, Err(Failure::Refused(_))), "{wrong:?}");
+        proxy.set(Fault::Status { code: 409, word: "Conflict" });
+        put(&remote, "v1/cache/12", good.clone()).await.unwrap();
+        assert!(remote.readable() && remote.writable(), "{:?}", remote.states());
+
+        proxy.set(Fault::Status { code: 403, word: "Forbidden" });
+        let said = words(put(&remote, "v1/cache/14", good.clone()).await);
+        assert!(said.contains("HTTP 403") && said.contains("LARDER_UPSTREAM_TOKEN"), "{said}");
+        assert_eq!(remote.states().write.word, Word::Denied);
+        proxy.set(Fault::None);
+        becomes(&remote, "writes are let in", Remote::writable).await;
+    });
 }

@@ -17,10 +17,10 @@ pub(super) const GCC: &str = "#!/bin/sh\nfor word; do [ \"$word\" != -E ] || exe
 // === impl Ccache ===
 
 impl<const VERSION: usize, const LAYOUT: usize> Ccache<VERSION, LAYOUT> {
-    /// ccache with the daemon at `base`. It gives a connection 100 ms, which a loaded machine may take.
-    fn command(&self, base: &str) -> std::process::Command {
-        let layout = LAYOUTS[LAYOUT];
-        let storage = format!("{base}/ccache/ns|layout={layout}|connect-timeout=10000");
+    /// ccache with a server at all of `url`. It gives a connection 100 ms, which a loaded machine may take.
+    fn command(&self, url: &str, layout: usize) -> std::process::Command {
+        let layout = LAYOUTS[layout];
+        let storage = format!("{url}|layout={layout}|connect-timeout=10000");
         let mut command = self.0.command(tool(VERSIONS[VERSION]));
         command
             .env("CCACHE_DIR", self.0.0.path().join("ccache"))
@@ -28,6 +28,29 @@ impl<const VERSION: usize, const LAYOUT: usize> Ccache<VERSION, LAYOUT> {
             .env("CCACHE_COMPILERCHECK", "content")
             .env("CCACHE_REMOTE_STORAGE", storage);
         command
+    }
+
+    /// Builds with any server of ccache's, at all of `url`.
+    pub(crate) fn build_at(&self, url: &str) -> Run {
+        self.build_in_layout::<LAYOUT>(url)
+    }
+
+    /// The same in another layout than its own.
+    pub(crate) fn build_in_layout<const OTHER: usize>(&self, url: &str) -> Run {
+        finish(self.command(url, OTHER).arg("--zero-stats"));
+        for name in FILES {
+            let (source, object) = (format!("{name}.c"), format!("{name}.o"));
+            finish(self.command(url, OTHER).args(["bin/gcc", "-c", &source, "-o", &object]));
+        }
+        let stats = finish(self.command(url, OTHER).arg("--print-stats"));
+        let stats = String::from_utf8_lossy(&stats.stdout).into_owned();
+        let count = |counter: &str| {
+            let line = stats.lines().find_map(|line| line.strip_prefix(counter)?.strip_prefix('\t'));
+            line.and_then(|number| number.parse().ok()).unwrap_or(0)
+        };
+        let hits: usize = count("direct_cache_hit") + count("preprocessed_cache_hit");
+        let local = hits.saturating_sub(count("remote_storage_hit"));
+        Run { remote: hits - local, ran: count("cache_miss"), local }
     }
 }
 
@@ -47,20 +70,7 @@ impl<const VERSION: usize, const LAYOUT: usize> Tool for Ccache<VERSION, LAYOUT>
     }
 
     fn build(&self, base: &str) -> Run {
-        finish(self.command(base).arg("--zero-stats"));
-        for name in FILES {
-            let (source, object) = (format!("{name}.c"), format!("{name}.o"));
-            finish(self.command(base).args(["bin/gcc", "-c", &source, "-o", &object]));
-        }
-        let stats = finish(self.command(base).arg("--print-stats"));
-        let stats = String::from_utf8_lossy(&stats.stdout).into_owned();
-        let count = |counter: &str| {
-            let line = stats.lines().find_map(|line| line.strip_prefix(counter)?.strip_prefix('\t'));
-            line.and_then(|number| number.parse().ok()).unwrap_or(0)
-        };
-        let hits: usize = count("direct_cache_hit") + count("preprocessed_cache_hit");
-        let local = hits.saturating_sub(count("remote_storage_hit"));
-        Run { remote: hits - local, ran: count("cache_miss"), local }
+        self.build_at(&format!("{base}/ccache/ns"))
     }
 
     fn wipe(&self) {

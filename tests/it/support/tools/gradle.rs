@@ -8,6 +8,35 @@ pub(crate) struct Gradle(Checkout);
 
 // === impl Gradle ===
 
+impl Gradle {
+    /// Builds with any server of build caches, at all of `url`; `account` is a user and a password.
+    pub(crate) fn build_at(&self, url: &str, account: Option<(&str, &str)>) -> Run {
+        let output = finish(
+            self.0
+                .command("gradle")
+                .args(["two", "--build-cache", "--no-daemon", "--console=plain"])
+                .env("GRADLE_USER_HOME", self.0.0.path().join("home/gradle"))
+                .env("CACHE", url)
+                .envs(
+                    account
+                        .iter()
+                        .flat_map(|(user, password)| [("CACHE_USER", user), ("CACHE_PASSWORD", password)]),
+                ),
+        );
+        let text = String::from_utf8_lossy(&output.stdout);
+        let mut run = Run { remote: 0, ran: 0, local: 0 };
+        for line in text.lines().map(|line| line.trim_start_matches("> Task ")) {
+            match line.split_once(' ').unwrap_or((line, "")) {
+                (":one" | ":two", "FROM-CACHE") => run.remote += 1,
+                (":one" | ":two", "") => run.ran += 1,
+                (":one" | ":two", _) => run.local += 1,
+                _ => {}
+            }
+        }
+        run
+    }
+}
+
 impl Tool for Gradle {
     const TASKS: usize = 2;
 
@@ -20,6 +49,12 @@ impl Tool for Gradle {
                 remote(HttpBuildCache) {
                     url = System.getenv('CACHE')
                     push = true
+                    if (System.getenv('CACHE_USER')) {
+                        credentials {
+                            username = System.getenv('CACHE_USER')
+                            password = System.getenv('CACHE_PASSWORD')
+                        }
+                    }
                 }
             }\n",
         );
@@ -39,24 +74,7 @@ impl Tool for Gradle {
     }
 
     fn build(&self, base: &str) -> Run {
-        let output = finish(
-            self.0
-                .command("gradle")
-                .args(["two", "--build-cache", "--no-daemon", "--console=plain"])
-                .env("GRADLE_USER_HOME", self.0.0.path().join("home/gradle"))
-                .env("CACHE", format!("{base}/gradle/ns/")),
-        );
-        let text = String::from_utf8_lossy(&output.stdout);
-        let mut run = Run { remote: 0, ran: 0, local: 0 };
-        for line in text.lines().map(|line| line.trim_start_matches("> Task ")) {
-            match line.split_once(' ').unwrap_or((line, "")) {
-                (":one" | ":two", "FROM-CACHE") => run.remote += 1,
-                (":one" | ":two", "") => run.ran += 1,
-                (":one" | ":two", _) => run.local += 1,
-                _ => {}
-            }
-        }
-        run
+        self.build_at(&format!("{base}/gradle/ns/"), None)
     }
 
     fn wipe(&self) {
