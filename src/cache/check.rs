@@ -169,6 +169,7 @@ impl Cache {
             let Ok(Some(hit)) = self.get_unlinked(asked, &key).await else { return false };
             let Ok(bytes) = hit.body.collect(TREE_BYTES_MAX).await else { return false };
             let Some(named) = links::tree(link.digest.function(), &bytes) else { return false };
+            self.prefetch(asked, &named);
             if !self.find_each(asked, &named).await {
                 return false;
             }
@@ -257,7 +258,14 @@ impl Cache {
         }
     }
 
-    /// Brings the links of an answered entry here, behind.
+    /// Brings the links of an entry that a client asked for here, behind. What is asked of it next, its links, is on its
+    /// way while it is still checked whether they are there: far away, one round trip and not two.
+    pub(super) fn prefetch_links(&self, asked: &Asked, links: Option<&Links>) {
+        if let Some(Links::Known(links)) = links {
+            self.prefetch(asked, links);
+        }
+    }
+
     pub(super) fn prefetch(&self, asked: &Asked, links: &[Link]) {
         let settings = self.inner.settings.read();
         let (entry_max, max) = match asked.scope.policy.prefetch {
