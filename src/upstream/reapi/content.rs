@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use bazel_remote_apis::build::bazel::remote::execution::v2 as wire;
 use bytes::Bytes;
 use futures_util::future::join_all;
+use prost::Message as _;
 use tonic::{Code, Status};
 
 use super::super::{Failure, Fault, Signal, Source};
@@ -211,8 +212,9 @@ impl Reapi {
 /// What is said of one blob of a batch. Nothing is well.
 fn status(verdict: Option<Verdict>) -> Result<(), Failed> {
     match verdict {
-        Some(Verdict { code, message }) if code != Code::Ok as i32 => {
-            Err(Failed::Status(Status::new(Code::from_i32(code), message)))
+        Some(verdict) if verdict.code != Code::Ok as i32 => {
+            let details = verdict.encode_to_vec().into();
+            Err(Failed::Status(Status::with_details(Code::from_i32(verdict.code), verdict.message, details)))
         }
         _ => Ok(()),
     }

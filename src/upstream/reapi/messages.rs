@@ -6,13 +6,24 @@ use prost::Message;
 
 use super::Blob;
 
-/// `google.rpc.Status`, without details.
+/// `google.rpc.Status`.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Verdict {
     #[prost(int32, tag = "1")]
     pub(super) code: i32,
     #[prost(string, tag = "2")]
     pub(super) message: String,
+    #[prost(message, repeated, tag = "3")]
+    pub(super) details: Vec<Detail>,
+}
+
+/// `google.protobuf.Any`.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Detail {
+    #[prost(string, tag = "1")]
+    pub(super) kind: String,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub(super) value: Bytes,
 }
 
 /// `BatchUpdateBlobsRequest`.

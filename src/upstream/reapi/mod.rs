@@ -35,6 +35,7 @@ mod messages;
 mod results;
 mod sizes;
 mod streams;
+mod wait;
 mod zstd;
 
 use std::fmt;
