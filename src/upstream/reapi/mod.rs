@@ -247,7 +247,7 @@ impl Upstream for Reapi {
                 Direction::Write => match self.update(vec![(empty, Bytes::new())]).await?.pop() {
                     // Whoever refuses nothing at all has answered.
                     Some(Err(fault)) if fault.signal != Signal::Success => Err(fault),
-                    _ => Ok(()),
+                    _ => self.takes_results().await,
                 },
             }
         }
