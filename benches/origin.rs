@@ -1,6 +1,8 @@
 //! An upstream far away: a small S3-like origin that holds one object, and before it a proxy that delays each
 //! direction by half a round trip and counts what comes in.
 //!
+//! With `--to PORT` there is no origin: the proxy stands before a server that runs already, of whatever protocol.
+//!
 //! `--down` makes the proxy an upstream that is down: it counts a connection and cuts it. `GET /counts` on the
 //! origin's own port tells, as JSON, the connections and requests that the proxy saw and when it passed on the first
 //! bytes of each answer. The proxy also delays a connection's first bytes by the round trip that TCP's
@@ -27,13 +29,19 @@ use tokio::time::Instant;
 /// Pieces on their way in one direction of one connection; far more than a round trip at loopback's speed needs.
 const IN_FLIGHT_MAX: usize = 4096;
 
+/// Of a request's first line, this much is told.
+const HEAD_BYTES_MAX: usize = 1024;
+
 #[derive(Parser)]
 struct Args {
-    /// Bytes of the one object; without a size nothing runs (so that a runner of all targets passes by).
+    /// Bytes of the one object; without a size or `--to` nothing runs (so that a runner of all targets passes by).
     #[arg(long)]
     size: Option<usize>,
     #[arg(long, default_value_t = 100)]
     rtt_ms: u64,
+    /// Be the proxy alone, before this port.
+    #[arg(long)]
+    to: Option<u16>,
     /// Every connection is counted and cut.
     #[arg(long)]
     down: bool,
@@ -58,7 +66,10 @@ struct Seen {
 #[tokio::main]
 async fn main() -> Result<()> {
     let args = Args::parse();
-    let Some(size) = args.size else { return Ok(()) };
+    if args.size.is_none() && args.to.is_none() {
+        return Ok(());
+    }
+    let size = args.size.unwrap_or_default();
     let counts = Arc::new(Counts::default());
     let proxy = TcpListener::bind("127.0.0.1:0").await?;
     let origin = TcpListener::bind("127.0.0.1:0").await?;
@@ -79,7 +90,7 @@ async fn main() -> Result<()> {
             continue;
         }
         client.set_nodelay(true)?;
-        let server = TcpStream::connect(("127.0.0.1", origin_port)).await?;
+        let server = TcpStream::connect(("127.0.0.1", args.to.unwrap_or(origin_port))).await?;
         server.set_nodelay(true)?;
         let (client_read, client_write) = client.into_split();
         let (server_read, server_write) = server.into_split();
@@ -186,7 +197,8 @@ async fn answer(
 impl Counts {
     fn note(&self, piece: &[u8]) {
         let line = piece.split(|byte| *byte == b'\r').next().unwrap_or_default();
-        let head = String::from_utf8_lossy(line).into_owned();
+        // What is no HTTP/1 has no lines.
+        let head = String::from_utf8_lossy(&line[..line.len().min(HEAD_BYTES_MAX)]).into_owned();
         self.requests.lock().push(Seen { head, first_byte_ns: None });
     }
 

@@ -311,6 +311,27 @@ class Origin(Server):
         return f"s3://bench?endpoint=http://127.0.0.1:{self.port}&region=us-east-1"
 
 
+class Delay(Server):
+    """The way to a server that is so many milliseconds away and back, of any protocol over TCP."""
+
+    name = "delay"
+
+    def __init__(self, folder, server, rtt_ms):
+        super().__init__(folder)
+        self.words = ["--to", str(server.port), "--rtt-ms", str(rtt_ms)]
+
+    def start(self):
+        self.process = subprocess.Popen(
+            [Origin.binary, *self.words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
+        )
+        _running.append(self)
+        self.port = json.loads(self.process.stdout.readline())["proxy"]
+        return self
+
+    def log_end(self):
+        return "it keeps no log"
+
+
 def fetch(port, path, method="GET"):
     """One request without a body on a connection of its own: (status, body), or (None, b"") where nothing answers."""
     length = "" if method == "GET" else "\r\nContent-Length: 0"

@@ -6,6 +6,7 @@
 //! busy this thread was. Prints one line of JSON.
 
 mod blobs;
+mod build;
 mod grpc;
 mod http;
 mod reapi;
@@ -30,6 +31,8 @@ enum Work {
     Http(http::Work),
     /// Calls of the Remote Execution API, over gRPC.
     Reapi(reapi::Work),
+    /// A build of cached actions over gRPC.
+    Build(build::Work),
 }
 
 fn main() -> Result<()> {
@@ -40,6 +43,7 @@ fn main() -> Result<()> {
         match work {
             Work::Http(work) => http::run(work).await,
             Work::Reapi(work) => reapi::run(work).await,
+            Work::Build(work) => build::run(work).await,
         }
     })?;
     writeln!(std::io::stdout(), "{report}")

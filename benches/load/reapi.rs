@@ -282,12 +282,12 @@ impl Work {
 }
 
 /// The one message of an answer.
-fn message<M: Message + Default>(answer: &Answer) -> Result<M> {
+pub(crate) fn message<M: Message + Default>(answer: &Answer) -> Result<M> {
     let bytes = answer.bytes.get(PREFIX..).ok_or_else(|| Error::other("no message"))?;
     M::decode(bytes).map_err(Error::other)
 }
 
-fn framed(message: &impl Message) -> Vec<Bytes> {
+pub(crate) fn framed(message: &impl Message) -> Vec<Bytes> {
     let len = message.encoded_len();
     let mut bytes = BytesMut::with_capacity(PREFIX + len);
     bytes.put_slice(&grpc::prefix(len));

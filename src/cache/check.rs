@@ -23,6 +23,7 @@ use crate::entry::{ByteRange, Hit, Meta};
 use crate::error::Result;
 use crate::key::{EntryId, Key, Naming, Prefetch, UpstreamId};
 use crate::links::{self, Link, Links};
+use crate::store::QueueTag;
 use crate::upstream::{Looked, ObjectMeta};
 
 /// What upstreams told us lately.
@@ -30,6 +31,8 @@ use crate::upstream::{Looked, ObjectMeta};
 pub(super) struct Facts {
     present: Recent<(EntryId, UpstreamId)>,
     absent: Recent<(EntryId, UpstreamId)>,
+    /// What was given up on the way to the place of its queue.
+    given_up: Recent<(EntryId, QueueTag)>,
     /// The moment when a mutable name was last found to be current.
     checked: Mutex<HashMap<(EntryId, UpstreamId), i64>>,
     checked_max: AtomicUsize,
@@ -52,6 +55,7 @@ impl Facts {
         Self {
             present: Recent::new(settings.fact_entries, settings.fact_age),
             absent: Recent::new(settings.absent_entries, settings.absent_age),
+            given_up: Recent::new(settings.absent_entries, settings.fact_age),
             checked: Mutex::default(),
             checked_max: AtomicUsize::new(settings.absent_entries),
         }
@@ -86,6 +90,16 @@ impl Facts {
         self.absent.forget((id, upstream));
     }
 
+    /// Whether its upload was given up a while ago: what it was refused for is still so.
+    pub(super) fn was_given_up(&self, id: EntryId, tag: QueueTag) -> bool {
+        self.given_up.knows((id, tag), since_boot())
+    }
+
+    /// It will not be uploaded there.
+    pub(super) fn note_given_up(&self, id: EntryId, tag: QueueTag) {
+        self.given_up.note((id, tag), since_boot());
+    }
+
     /// The moment when the local copy was last known to be current, at least that of `stored_ms`.
     pub(super) fn checked(&self, asked: &Asked, stored_ms: u64) -> i64 {
         let stored = moment_of(stored_ms);
@@ -110,6 +124,7 @@ impl Facts {
         self.checked_max.store(settings.absent_entries, Ordering::Relaxed);
         self.present.bound(settings.fact_entries, settings.fact_age, since_boot());
         self.absent.bound(settings.absent_entries, settings.absent_age, since_boot());
+        self.given_up.bound(settings.absent_entries, settings.fact_age, since_boot());
     }
 
     /// Facts and absences remembered.
@@ -169,6 +184,7 @@ impl Cache {
             let Ok(Some(hit)) = self.get_unlinked(asked, &key).await else { return false };
             let Ok(bytes) = hit.body.collect(TREE_BYTES_MAX).await else { return false };
             let Some(named) = links::tree(link.digest.function(), &bytes) else { return false };
+            self.prefetch(asked, &named);
             if !self.find_each(asked, &named).await {
                 return false;
             }
@@ -257,7 +273,14 @@ impl Cache {
         }
     }
 
-    /// Brings the links of an answered entry here, behind.
+    /// Brings the links of an entry that a client asked for here, behind. What is asked of it next, its links, is on its
+    /// way while it is still checked whether they are there: far away, one round trip and not two.
+    pub(super) fn prefetch_links(&self, asked: &Asked, links: Option<&Links>) {
+        if let Some(Links::Known(links)) = links {
+            self.prefetch(asked, links);
+        }
+    }
+
     pub(super) fn prefetch(&self, asked: &Asked, links: &[Link]) {
         let settings = self.inner.settings.read();
         let (entry_max, max) = match asked.scope.policy.prefetch {

@@ -206,9 +206,12 @@ impl Cache {
         if self.inner.fills.is_busy() {
             return false;
         }
-        if let Some(upstream) = asked.scope.upstream {
-            self.join(asked, upstream, None).fill.keep.store(true, Ordering::Release);
+        let Some(upstream) = asked.scope.upstream else { return true };
+        if let Some(known) = self.inner.fills.active.lock().get(&(asked.id, upstream)) {
+            known.keep.store(true, Ordering::Release);
+            return true;
         }
+        self.join(asked, upstream, None).fill.keep.store(true, Ordering::Release);
         true
     }
 
@@ -244,6 +247,7 @@ impl Cache {
         match phase {
             Phase::Asking | Phase::Absent | Phase::Failed => Ok(None),
             Phase::Whole(whole) => {
+                self.prefetch_links(asked, whole.links.as_ref());
                 if !self.are_servable(asked, whole.links.as_ref(), deadline).await {
                     return Ok(None);
                 }

@@ -203,6 +203,7 @@ impl Cache {
         let object = stored.record.queue.as_ref().map_or("", |(_, name)| name);
         tracing::warn!(entry = %row.id, object, why, "an upload has ended without success");
         self.inner.stats.uploads_ended.one();
+        self.inner.facts.note_given_up(row.id, row.tag);
         self.leave(stored, row, None, true).await;
         Ending::Ended
     }
@@ -284,7 +285,8 @@ impl Cache {
             return Upstream::All;
         }
         let Some(name) = other.object_name(remote) else { return Upstream::Nowhere };
-        if self.is_local(other.id) {
+        // Queued again for every entry that names it, it would be refused again, and keep that waiting.
+        if self.is_local(other.id) && !self.inner.facts.was_given_up(other.id, tag) {
             return match self.queue_local(other).await {
                 Ok(true) if self.inner.queue.holds(tag, other.id) => Upstream::Coming,
                 Ok(_) => Upstream::All,

@@ -203,7 +203,10 @@ fn call(door: &Arc<Door>, visit: &Visit, ticket: &mut Ticket, request: Request<U
     }
     ticket.answered_by(Protocol::Reapi.name());
     ticket.waits_for(Protocol::Reapi.name(), door.frontends.stats());
-    let route = reapi::Route::parse(request.uri().path());
+    let mut route = reapi::Route::parse(request.uri().path());
+    if route == reapi::Route::GetCapabilities && matches!(visit.verdict(), Verdict::Read(_)) {
+        route = route.for_reader();
+    }
     Answering::Later(door.frontends.answer(None, Call::Reapi(route), request))
 }
 

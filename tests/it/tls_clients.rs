@@ -37,8 +37,10 @@ fn desk_builds_and_laptop_hits<T: Tool>(desk: &T, laptop: &T, daemon: &Daemon) {
 
 #[test]
 fn moon_over_mtls() {
-    let pki = Pki::new(&["desk", "laptop"]);
-    let (daemon, addr) = with_clients(&pki);
+    let pki = Pki::new(&["desk", "laptop", "guest"]);
+    let addr = free_addr();
+    let who = "clients = [\"desk\", \"laptop\"]\nreaders = [\"guest\"]";
+    let daemon = Setup::new().config(&pki.listener(addr, &format!("{}\n{who}", pki.client_ca()))).start();
     let moon = |client: &str| {
         let lines = printed(&pki, "# .moon", addr);
         let moon = Moon::big("v1").told(lines.split("# With a token").next().expect("the first part"));
@@ -48,6 +50,10 @@ fn moon_over_mtls() {
             .with_file(".larder/client-key.pem", &identity.key)
     };
     desk_builds_and_laptop_hits(&moon("desk"), &moon("laptop"), &daemon);
+
+    // Who may only read is told that its results are not taken, and hits all of it.
+    let guest = moon("guest");
+    assert_eq!(guest.build("-"), Run::all_remote(Moon::TASKS), "{}\n{}", guest.said(), daemon.log());
 
     // The server's CA alone lets nobody in; the build goes on.
     let alone = Moon::big("v1").told(&format!(

@@ -10,6 +10,7 @@ use crate::product::check;
 use crate::support::daemon::Daemon;
 use crate::support::grpc::{Code, Grpc};
 use crate::support::setup::Setup;
+use crate::support::tls::Pki;
 use crate::support::tools::bazel::{Bazel, Version};
 use crate::support::tools::casd::Casd;
 use crate::support::tools::moon::Moon;
@@ -290,4 +291,39 @@ fn the_doctor_flies_its_canary() {
     let upstream = findings.iter().find(|finding| finding["check"] == "upstream").expect("it is looked at");
     assert_eq!(upstream["level"], "ok", "{upstream:#}");
     assert!(upstream["words"].as_str().is_some_and(|words| words.contains("written, read")), "{upstream:#}");
+}
+
+/// Who may only read there is told so, and not refused result by result: what is queued waits for the right to write.
+#[test]
+fn a_reader_keeps_its_results_until_it_may_write() {
+    let pki = Pki::new(&["laptop"]);
+    let open = free_addr();
+    let listener = pki.listener(open, &format!("{}\nreaders = [\"laptop\"]", pki.client_ca()));
+    let far = Setup::new().config(&listener).start();
+    let (action, output) = (b"the action".as_slice(), b"the output".as_slice());
+    Grpc::to(&far.addr()).update(&[action, output]).one();
+
+    let own = pki.client("laptop");
+    let url = format!(
+        "grpcs://localhost:{}?ca={}&certificate={}&key={}",
+        open.port(),
+        pki.ca().display(),
+        own.certificate.display(),
+        own.key.display()
+    );
+    let laptop = Setup::new().upstream(url).start();
+    let at = Grpc::to(&laptop.addr());
+    for body in [action, output] {
+        assert_eq!(at.read(body, 0).data(), body, "it reads");
+    }
+    assert_eq!(at.store_result(action, output).code, Code::Ok);
+    let words = laptop.until_upstream("write", &["denied"]);
+    assert!(words.contains("takes no action results from us"), "{words}");
+    assert_eq!((laptop.queued(), laptop.stat("/totals/uploads_ended")), (1, 0), "{}", laptop.log());
+    assert_eq!(laptop.upstream("read").0, "up");
+
+    let text = std::fs::read_to_string(far.setup().config_path()).expect("its file");
+    std::fs::write(far.setup().config_path(), text.replace("readers", "clients")).expect("its file");
+    until("it drains by itself", DRAIN, || laptop.queued() == 0);
+    assert_eq!(Grpc::to(&far.addr()).result(action).code, Code::Ok);
 }

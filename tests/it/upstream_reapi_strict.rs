@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::support::daemon::Daemon;
 use crate::support::grpc::{Code, Grpc, digest, reapi};
 use crate::support::setup::Setup;
 use crate::support::tools::bazel::{Bazel, Version};
@@ -15,6 +16,13 @@ const DRAIN: Duration = Duration::from_secs(150);
 
 fn token() -> String {
     format!("depot-{:x}", crate::support::random())
+}
+
+/// The most memory that it had.
+fn peak_kib(daemon: &Daemon) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.id())).expect("it runs");
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("it is there");
+    line.split_ascii_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number")
 }
 
 /// moon and Bazel on two machines, over TLS with certificates on both sides.
@@ -188,4 +196,64 @@ fn a_replaced_token_drains_the_queue() {
     for secret in [&old, &new] {
         assert!(!desk.log().contains(secret), "nobody says the token");
     }
+}
+
+/// Where the server takes them so, blobs of a batch are packed; what it says that they are is looked at. A lie is a miss,
+/// and the truth is a hit again.
+#[test]
+fn batches_are_packed_and_lies_are_misses() {
+    let token = token();
+    let depot = Depot::start(&token);
+    let machine = || Setup::new().upstream(format!("grpc://{}", depot.addr)).keys(&token).start();
+    let (words, noise) = (b"larder ".repeat(1000), Rng::new(5).bytes(5000));
+    let desk = machine();
+    Grpc::to(&desk.addr()).update(&[&words, &noise]).one();
+    desk.flush();
+    let packed: usize =
+        depot.calls().iter().filter(|call| call.0 == "PackedUpdates").map(|call| call.1).sum();
+    assert_eq!(packed, 1, "what gets smaller: {:?}", depot.calls());
+
+    for lie in ["longer", "other", "bomb"] {
+        // Each lie is one of its own to who hears it: three in a row would be a server that is down.
+        let laptop = machine();
+        let at = Grpc::to(&laptop.addr());
+        depot.behave(lie);
+        let before = peak_kib(&laptop);
+        assert_eq!(
+            at.batch(&[&words]).one().responses[0].status.as_ref().map(|said| said.code),
+            Some(5),
+            "{lie}"
+        );
+        let grown = peak_kib(&laptop) - before;
+        assert!(grown < 64 << 10, "{lie}: {grown} KiB for a blob of 7,000 bytes");
+        depot.behave("");
+        for body in [&words, &noise] {
+            let answer = at.batch(&[body]).one().responses.remove(0);
+            assert!(answer.data == *body, "{lie}: {answer:?}\n{}", laptop.log());
+        }
+    }
+    assert!(depot.count("PackedReads", "OK") >= 3, "{:?}", depot.calls());
+}
+
+/// A server that asks to wait is not down, and is not asked again before its time; what it takes goes there meanwhile.
+#[test]
+fn who_asks_to_wait_is_waited_for() {
+    let token = token();
+    let depot = Depot::start(&token);
+    let desk = Setup::new().upstream(format!("grpc://{}", depot.addr)).keys(&token).start();
+    let at = Grpc::to(&desk.addr());
+    at.update(&[b"before"]).one();
+    desk.flush();
+    depot.behave("wait");
+    // As many as would open the breaker, and one more.
+    for number in 1..=4_usize {
+        at.update(&[format!("blob {number}").as_bytes()]).one();
+        until("it is asked to wait", DRAIN, || depot.count("BatchUpdateBlobs", "UNAVAILABLE") == number);
+    }
+    depot.behave("");
+    at.update(&[b"after"]).one();
+    until("what came later is there", DRAIN, || desk.queued() == 4);
+    assert_eq!(desk.upstream("write").0, "up");
+    assert_eq!(depot.count("BatchUpdateBlobs", "UNAVAILABLE"), 4, "{:?}", depot.calls());
+    assert_eq!(desk.stat("/totals/uploads_ended"), 0);
 }

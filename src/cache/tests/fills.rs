@@ -252,3 +252,25 @@ async fn what_an_answered_action_result_names_comes_behind() {
     }
     assert_eq!(other.hit(&content(&blob)).await.map(|hit| hit.from), Some(Tier::Memory));
 }
+
+/// What an entry names is on its way while it is still asked whether it is there: not one round trip later.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_entry_names_comes_while_it_is_looked_for() {
+    let bench = Bench::new(|_| {});
+    let blob = noise(1000);
+    bench.fake.set(&object(&blob), blob.clone());
+    bench.fake.set("ac/aa/aa", super::puts::action(&[&blob]));
+    bench.fake.hold_answers();
+    let (cache, scope) = (bench.cache.clone(), bench.scope().clone());
+    let asking = tokio::spawn(async move { cache.get(&scope, &named(AC, "aa"), ByteRange::Full).await });
+    // The entry's own answer, and none yet to what it leads to.
+    bench.fake.answers.add_permits(1);
+    while bench.fake.gets.load(Ordering::Relaxed) < 2 || bench.fake.heads.load(Ordering::Relaxed) < 1 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!asking.is_finished(), "it is not known to be there");
+    bench.fake.answers.add_permits(100);
+    assert!(asking.await.expect("no panic").expect("no range").is_some());
+    assert_eq!(bench.get(&content(&blob)).await, Some(blob));
+    assert_eq!(bench.fake.gets.load(Ordering::Relaxed), 2, "nothing is read twice");
+}

@@ -1,5 +1,7 @@
 //! Puts, the queue, what names what.
 
+use std::time::Duration;
+
 use super::fake::{AC, BLOB, TURBO, Weather};
 use super::*;
 use crate::entry::Tier;
@@ -168,6 +170,30 @@ async fn only_the_object_itself_can_be_refused_for_good() {
     *bench.fake.weather.lock() = Weather::Fine;
     bench.drained().await;
     assert_eq!(bench.fake.body("blob/denied"), Some(Bytes::from_static(b"y")));
+}
+
+/// What names it waits for it once, and ends with it: it doesn't send it again and again.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_given_up_is_not_queued_again_by_what_names_it() {
+    let bench = Bench::new(|_| {});
+    let (blob, entry) = (noise(100), named(AC, "aa"));
+    *bench.fake.weather.lock() = Weather::Refuses;
+    bench.put(&content(&blob), &blob).await;
+    bench.put(&entry, &action(&[&blob])).await;
+    let drained = tokio::time::timeout(Duration::from_secs(60), bench.drained()).await;
+    let ended = bench.cache.stats().uploads_ended.read();
+    assert!(drained.is_ok(), "the queue goes round: {ended} uploads were given up");
+    // The blob by its own put, perhaps by that of the entry, and the entry.
+    assert!((2..=3).contains(&ended), "{ended} uploads were given up");
+    assert_eq!(bench.get(&content(&blob)).await, Some(blob.clone()), "kept here");
+    assert!(bench.get(&entry).await.is_some(), "kept here");
+    // Who puts it once more tries once more.
+    *bench.fake.weather.lock() = Weather::Fine;
+    bench.put(&content(&blob), &blob).await;
+    bench.put(&entry, &action(&[&blob])).await;
+    bench.drained().await;
+    assert_eq!(bench.cache.stats().uploads_ended.read(), ended);
+    assert_eq!(bench.fake.puts.lock().len(), 2, "the blob and the entry are upstream");
 }
 
 #[tokio::test(flavor = "multi_thread")]

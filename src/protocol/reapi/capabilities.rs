@@ -41,15 +41,16 @@ impl Core {
     pub(super) async fn get_capabilities<B: Incoming>(
         &self,
         messages: Messages<B>,
+        may_write: bool,
     ) -> Result<Answer, Status> {
         let request: wire::GetCapabilitiesRequest = small(messages).await?;
         let function =
             self.scope_of(&request.instance_name).unwrap_or_else(|_| self.places.unnamed().clone());
-        Ok(answer(&self.capabilities(function.policy.digest)))
+        Ok(answer(&self.capabilities(function.policy.digest, may_write)))
     }
 
-    /// `first`: what digests are of whose function nobody names.
-    fn capabilities(&self, first: Function) -> wire::ServerCapabilities {
+    /// `first`: what digests are of whose function nobody names. `may_write`: the client may.
+    fn capabilities(&self, first: Function, may_write: bool) -> wire::ServerCapabilities {
         let version = |major, minor| Some(SemVer { major, minor, ..SemVer::default() });
         let mut functions = vec![number_of(Function::Sha256), number_of(Function::Blake3)];
         functions.sort_by_key(|function| *function != number_of(first));
@@ -58,9 +59,10 @@ impl Core {
         wire::ServerCapabilities {
             cache_capabilities: Some(wire::CacheCapabilities {
                 digest_functions: functions,
-                // False would make Bazel 4 fail the build.
+                // Told that it may not, a Larder keeps its results. Bazel 4 would fail the build where it wasn't told
+                // itself not to upload, but can't show the certificate that makes a reader.
                 action_cache_update_capabilities: Some(wire::ActionCacheUpdateCapabilities {
-                    update_enabled: true,
+                    update_enabled: may_write,
                 }),
                 cache_priority_capabilities: Some(wire::PriorityCapabilities { priorities: vec![range] }),
                 max_batch_total_size_bytes: BATCH_BYTES_MAX as i64,

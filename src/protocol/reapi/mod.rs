@@ -75,6 +75,8 @@ type Writing<T> = Result<T, Option<Status>>;
 pub enum Route {
     /// What this server can do.
     GetCapabilities,
+    /// The same, to a client that may read here and not write.
+    GetReadersCapabilities,
     /// An action's result.
     GetActionResult,
     /// An action has this result.
@@ -115,6 +117,12 @@ impl Route {
     /// Whether it changes what is stored.
     pub fn writes(self) -> bool {
         matches!(self, Self::UpdateActionResult | Self::BatchUpdateBlobs | Self::Write)
+    }
+
+    /// The same for a client that may not write.
+    #[must_use]
+    pub fn for_reader(self) -> Self {
+        if self == Self::GetCapabilities { Self::GetReadersCapabilities } else { self }
     }
 
     /// The method of a path.
@@ -160,7 +168,8 @@ impl Frontend {
         let messages = Messages::of(request.into_body());
         let core = &self.core;
         let answered = match route {
-            Route::GetCapabilities => core.get_capabilities(messages).await,
+            Route::GetCapabilities => core.get_capabilities(messages, true).await,
+            Route::GetReadersCapabilities => core.get_capabilities(messages, false).await,
             Route::GetActionResult => core.get_action_result(messages).await,
             Route::UpdateActionResult => core.update_action_result(messages).await,
             Route::FindMissingBlobs => core.find_missing_blobs(messages).await,

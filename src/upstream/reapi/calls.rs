@@ -24,6 +24,7 @@ use super::super::location::Service;
 use super::super::runtime::Spawner;
 use super::super::{Failure, Fault, Signal};
 use super::channel::{Channel, Connection, Requests, remedy};
+use super::wait::asked_wait;
 use crate::error::deepest;
 
 /// No answer has a longer message: batches are bounded by what the server takes, at most 4 MiB.
@@ -209,12 +210,14 @@ impl Calls {
             Failed::Fault(fault) => return fault,
             Failed::Status(status) => status,
         };
-        let words = words(method, &status);
+        let (words, retry_after) = (words(method, &status), asked_wait(&status));
         match status.code() {
             Code::Unauthenticated | Code::PermissionDenied => {
                 Fault::state(Signal::Denied, format!("{words}; {}", self.remedy()))
             }
-            Code::ResourceExhausted => Failure::Throttled { retry_after: None }.into(),
+            // Without a word about when, UNAVAILABLE is as good as no answer.
+            Code::ResourceExhausted => Failure::Throttled { retry_after }.into(),
+            Code::Unavailable if retry_after.is_some() => Failure::Throttled { retry_after }.into(),
             Code::InvalidArgument | Code::FailedPrecondition | Code::OutOfRange | Code::NotFound
                 if doing == Doing::Write =>
             {

@@ -6,6 +6,7 @@ use tonic::Code;
 use super::super::{Fault, Signal};
 use super::Reapi;
 use super::calls::{Doing, Failed, Method};
+use super::messages::ZSTD;
 
 const GET: Method = Method("/build.bazel.remote.execution.v2.Capabilities/GetCapabilities");
 
@@ -24,6 +25,8 @@ pub(super) struct Capabilities {
     pub(super) blob_bytes_max: Option<u64>,
     /// `compressed-blobs/zstd` is served.
     pub(super) zstd: bool,
+    /// What a batch brings may be packed by zstd, and what it gets.
+    pub(super) zstd_batches: bool,
     /// Results are taken.
     pub(super) takes_results: bool,
 }
@@ -74,12 +77,12 @@ impl Capabilities {
             ));
         }
         let positive = |number: i64| u64::try_from(number).ok().filter(|number| *number > 0);
-        let zstd = wire::compressor::Value::Zstd as i32;
         Ok(Self {
             batch_bytes: positive(cache.max_batch_total_size_bytes)
                 .map_or(MESSAGE_BYTES, |max| max.min(MESSAGE_BYTES)),
             blob_bytes_max: positive(cache.max_cas_blob_size_bytes),
-            zstd: cache.supported_compressors.contains(&zstd),
+            zstd: cache.supported_compressors.contains(&ZSTD),
+            zstd_batches: cache.supported_batch_update_compressors.contains(&ZSTD),
             takes_results: cache
                 .action_cache_update_capabilities
                 .as_ref()
@@ -91,7 +94,13 @@ impl Capabilities {
 impl Default for Capabilities {
     /// Of a server that doesn't say.
     fn default() -> Self {
-        Self { batch_bytes: MESSAGE_BYTES, blob_bytes_max: None, zstd: false, takes_results: true }
+        Self {
+            batch_bytes: MESSAGE_BYTES,
+            blob_bytes_max: None,
+            zstd: false,
+            zstd_batches: false,
+            takes_results: true,
+        }
     }
 }
 
@@ -110,6 +119,7 @@ mod tests {
             max_batch_total_size_bytes: 1 << 40,
             max_cas_blob_size_bytes: 10,
             supported_compressors: vec![0, 1],
+            supported_batch_update_compressors: vec![1],
             digest_functions: vec![9, 1],
             action_cache_update_capabilities: Some(Default::default()),
             ..cache.clone()
@@ -118,6 +128,7 @@ mod tests {
             batch_bytes: MESSAGE_BYTES,
             blob_bytes_max: Some(10),
             zstd: true,
+            zstd_batches: true,
             takes_results: false,
         };
         assert_eq!(of(Some(large)).expect("a cache"), expected);

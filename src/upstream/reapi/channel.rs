@@ -13,7 +13,7 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, FutureExt as _};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
-use hyper::header::CONTENT_TYPE;
+use hyper::header::{CONTENT_TYPE, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use parking_lot::Mutex;
@@ -25,6 +25,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{OnceCell, Semaphore};
 use tokio_rustls::TlsConnector;
+use tonic::Code;
 use tonic::client::GrpcService;
 
 use super::super::location::{Files, Service};
@@ -192,7 +193,13 @@ fn own(
             format!("HTTP {status} with `{kind}` is not gRPC: a captive portal, a proxy, a wrong port?");
         return Err(words.into());
     }
-    let (head, _) = answer.into_parts();
+    let (mut head, _) = answer.into_parts();
+    let asks_to_wait = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
+        && head.headers.contains_key(RETRY_AFTER);
+    if asks_to_wait {
+        // Of an answer without a status of gRPC's own, its headers would be lost.
+        head.headers.insert("grpc-status", (Code::Unavailable as i32).into());
+    }
     Ok(Response::from_parts(head, tonic::body::Body::empty()))
 }
 

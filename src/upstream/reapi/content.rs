@@ -5,13 +5,14 @@ use std::collections::{HashMap, HashSet};
 use bazel_remote_apis::build::bazel::remote::execution::v2 as wire;
 use bytes::Bytes;
 use futures_util::future::join_all;
+use prost::Message as _;
 use tonic::{Code, Status};
 
 use super::super::{Failure, Fault, Signal, Source};
 use super::calls::{Doing, Failed, Method, not_protobuf};
 use super::capabilities::{Capabilities, DIGEST_BYTES};
-use super::messages::{Reads, SHA256, Update, Updated, Updates, Verdict};
-use super::{Blob, Reapi};
+use super::messages::{AS_IT_IS, Reads, SHA256, Update, Updated, Updates, Verdict, ZSTD};
+use super::{Blob, Reapi, zstd};
 
 const FIND_MISSING: Method =
     Method("/build.bazel.remote.execution.v2.ContentAddressableStorage/FindMissingBlobs");
@@ -97,11 +98,12 @@ impl Reapi {
         &self,
         blobs: HashSet<Blob>,
     ) -> Result<HashMap<String, Result<Option<Bytes>, Fault>>, Fault> {
+        let Capabilities { zstd_batches, .. } = self.capabilities().await?;
         let request = wire::BatchReadBlobsRequest {
             instance_name: self.instance.clone(),
             digests: blobs.iter().map(|blob| blob.wire()).collect(),
             digest_function: SHA256,
-            ..wire::BatchReadBlobsRequest::default()
+            acceptable_compressors: if zstd_batches { vec![AS_IT_IS, ZSTD] } else { Vec::new() },
         };
         let answer = self.calls.unary(BATCH_READ, &request).await;
         let answer: Reads = answer.map_err(|failed| self.calls.judge(failed, BATCH_READ, Doing::Read))?;
@@ -109,12 +111,9 @@ impl Reapi {
         let mut found = HashMap::new();
         for read in answer.blobs {
             let Some(digest) = read.digest else { return Err(not_protobuf(BATCH_READ)) };
+            let len = lens.get(&digest.hash).copied();
             let bytes = match status(read.status) {
-                Ok(()) if lens.get(&digest.hash) != Some(&(read.data.len() as u64)) => Err(Fault::state(
-                    Signal::Fault,
-                    "BatchReadBlobs: a blob is not as long as its digest says",
-                )),
-                Ok(()) => Ok(Some(read.data)),
+                Ok(()) => opened(read.data, read.compressor, len).map(Some),
                 Err(failed) if failed.is_not_found() => Ok(None),
                 Err(failed) => Err(self.calls.judge(failed, BATCH_READ, Doing::Read)),
             };
@@ -174,7 +173,13 @@ impl Reapi {
     pub(super) async fn update(&self, blobs: Vec<(Blob, Bytes)>) -> Result<Vec<Result<(), Fault>>, Fault> {
         let hashes: Vec<String> = blobs.iter().map(|(blob, _)| blob.digest.hex()).collect();
         let each = blobs.clone();
-        let update = |(blob, data): (Blob, Bytes)| Update { digest: Some(blob.wire()), data };
+        let zstd = self.capabilities().await?.zstd_batches;
+        let update = |(blob, bytes): (Blob, Bytes)| {
+            // Not everything gets smaller.
+            let packed = zstd.then(|| zstd::packed(&bytes)).flatten();
+            let (data, compressor) = packed.map_or((bytes, AS_IT_IS), |packed| (packed, ZSTD));
+            Update { digest: Some(blob.wire()), data, compressor }
+        };
         let request = Updates {
             instance: self.instance.clone(),
             blobs: blobs.into_iter().map(update).collect(),
@@ -208,12 +213,55 @@ impl Reapi {
     }
 }
 
+/// The bytes of a blob of so many, out of what came for it: packed as it was allowed to be, and not longer. That they
+/// are those of its digest is for who reads them to see.
+fn opened(data: Bytes, compressor: i32, len: Option<u64>) -> Result<Bytes, Fault> {
+    let fault = |words: String| Fault::state(Signal::Fault, format!("BatchReadBlobs: {words}"));
+    let len = len.ok_or_else(|| fault("a blob that nobody has asked for".into()))?;
+    let bytes = match compressor {
+        AS_IT_IS => data,
+        ZSTD => zstd::unpacked(&data, len).map_err(|why| fault(format!("a blob's zstd: {why}")))?,
+        other => return Err(fault(format!("a blob that is packed in a way not asked for ({other})"))),
+    };
+    match bytes.len() as u64 == len {
+        true => Ok(bytes),
+        false => Err(fault("a blob is not as long as its digest says".into())),
+    }
+}
+
 /// What is said of one blob of a batch. Nothing is well.
 fn status(verdict: Option<Verdict>) -> Result<(), Failed> {
     match verdict {
-        Some(Verdict { code, message }) if code != Code::Ok as i32 => {
-            Err(Failed::Status(Status::new(Code::from_i32(code), message)))
+        Some(verdict) if verdict.code != Code::Ok as i32 => {
+            let details = verdict.encode_to_vec().into();
+            Err(Failed::Status(Status::with_details(Code::from_i32(verdict.code), verdict.message, details)))
         }
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_packed_is_as_long_as_its_digest_says_or_nothing() {
+        let bytes = Bytes::from(b"larder ".repeat(1000));
+        let packed = zstd::packed(&bytes).expect("it gets smaller");
+        assert_eq!(opened(packed.clone(), ZSTD, Some(7000)).expect("whole"), bytes);
+        assert_eq!(opened(bytes.clone(), AS_IT_IS, Some(7000)).expect("whole"), bytes);
+        // Longer, shorter, cut, not zstd, not what was allowed, not asked for.
+        for (data, compressor, len) in [
+            (packed.clone(), ZSTD, Some(6999)),
+            (packed.clone(), ZSTD, Some(7001)),
+            (packed.slice(..packed.len() - 1), ZSTD, Some(7000)),
+            (bytes.clone(), ZSTD, Some(7000)),
+            (bytes.slice(1..), AS_IT_IS, Some(7000)),
+            (packed.clone(), 2, Some(7000)),
+            (packed, ZSTD, None),
+        ] {
+            let fault = opened(data, compressor, len).expect_err("it is refused");
+            assert_eq!(fault.signal, Signal::Fault, "{compressor} {len:?}");
+        }
     }
 }

@@ -6,13 +6,24 @@ use prost::Message;
 
 use super::Blob;
 
-/// `google.rpc.Status`, without details.
+/// `google.rpc.Status`.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Verdict {
     #[prost(int32, tag = "1")]
     pub(super) code: i32,
     #[prost(string, tag = "2")]
     pub(super) message: String,
+    #[prost(message, repeated, tag = "3")]
+    pub(super) details: Vec<Detail>,
+}
+
+/// `google.protobuf.Any`.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Detail {
+    #[prost(string, tag = "1")]
+    pub(super) kind: String,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub(super) value: Bytes,
 }
 
 /// `BatchUpdateBlobsRequest`.
@@ -33,6 +44,8 @@ pub(super) struct Update {
     pub(super) digest: Option<wire::Digest>,
     #[prost(bytes = "bytes", tag = "2")]
     pub(super) data: Bytes,
+    #[prost(int32, tag = "3")]
+    pub(super) compressor: i32,
 }
 
 /// `BatchUpdateBlobsResponse`.
@@ -58,7 +71,7 @@ pub(super) struct Reads {
     pub(super) blobs: Vec<ReadBlob>,
 }
 
-/// `BatchReadBlobsResponse.Response`, of a request that takes nothing compressed.
+/// `BatchReadBlobsResponse.Response`.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct ReadBlob {
     #[prost(message, optional, tag = "1")]
@@ -67,6 +80,8 @@ pub(super) struct ReadBlob {
     pub(super) data: Bytes,
     #[prost(message, optional, tag = "3")]
     pub(super) status: Option<Verdict>,
+    #[prost(int32, tag = "4")]
+    pub(super) compressor: i32,
 }
 
 /// `UpdateActionResultRequest`, whose result stays the bytes that it is.
@@ -104,6 +119,10 @@ pub(super) struct Piece {
 
 /// SHA-256, by its number in the API.
 pub(super) const SHA256: i32 = wire::digest_function::Value::Sha256 as i32;
+
+/// How bytes are packed, likewise: as they are, and by zstd.
+pub(super) const AS_IT_IS: i32 = wire::compressor::Value::Identity as i32;
+pub(super) const ZSTD: i32 = wire::compressor::Value::Zstd as i32;
 
 // === impl Blob ===
 

@@ -35,6 +35,7 @@ mod messages;
 mod results;
 mod sizes;
 mod streams;
+mod wait;
 mod zstd;
 
 pub(super) use channel::{config as tls_config, tls_words};
@@ -248,7 +249,7 @@ impl Upstream for Reapi {
                 Direction::Write => match self.update(vec![(empty, Bytes::new())]).await?.pop() {
                     // Whoever refuses nothing at all has answered.
                     Some(Err(fault)) if fault.signal != Signal::Success => Err(fault),
-                    _ => Ok(()),
+                    _ => self.takes_results().await,
                 },
             }
         }

@@ -6,7 +6,7 @@ use bazel_remote_apis::build::bazel::remote::execution::v2 as wire;
 use bytes::Bytes;
 use prost::Message as _;
 
-use super::super::{Failure, Fault, Source};
+use super::super::{Failure, Fault, Signal, Source};
 use super::calls::{Doing, Method};
 use super::content::SMALL_BYTES_MAX;
 use super::messages::{ResultUpdate, SHA256};
@@ -61,11 +61,7 @@ impl Reapi {
                  tool has not stored the action itself",
             ));
         };
-        if !self.capabilities().await?.takes_results {
-            return Err(refuse(
-                "the cache says that it takes no action results: configure it as read_only=true",
-            ));
-        }
+        self.takes_results().await?;
         self.note_links(&bytes);
         let (result, inlined) = outlined(bytes).map_err(Failure::Source)?;
         for (blob, bytes) in inlined {
@@ -84,6 +80,17 @@ impl Reapi {
         let done = self.calls.unary_bytes(UPDATE, request.encode_to_vec().into()).await;
         done.map_err(|failed| self.calls.judge(failed, UPDATE, Doing::Write))?;
         Ok(etag)
+    }
+
+    /// Whether it takes results of ours. It says so once for each connection: the next call asks again.
+    pub(super) async fn takes_results(&self) -> Result<(), Fault> {
+        if self.capabilities().await?.takes_results {
+            return Ok(());
+        }
+        self.calls.channel.disconnect();
+        let words = "the cache says that it takes no action results from us: give credentials that may write, or \
+                     configure it as read_only=true";
+        Err(Fault::state(Signal::Denied, words))
     }
 
     fn note_links(&self, result: &[u8]) {

@@ -23,6 +23,22 @@ pub(super) struct Decompressor {
 /// Bytes on their way there: one frame.
 pub(super) struct Compressor(CCtx<'static>);
 
+/// The whole of something small as one frame; nothing where that isn't smaller.
+pub(super) fn packed(bytes: &[u8]) -> Option<Bytes> {
+    // A frame that didn't fit would not be smaller.
+    let mut made = Vec::with_capacity(bytes.len());
+    let len = CCtx::try_create()?.compress(&mut made, bytes, LEVEL).ok()?;
+    (len < bytes.len()).then(|| made.into())
+}
+
+/// The whole of what is in these frames, which must be at most `len` bytes: no more than that is made of them.
+pub(super) fn unpacked(frames: &[u8], len: u64) -> Result<Bytes, &'static str> {
+    let mut made = Vec::with_capacity(usize::try_from(len).map_err(|_| "longer than memory")?);
+    let mut context = DCtx::try_create().ok_or("no memory for zstd")?;
+    context.decompress(&mut made, frames).map_err(zstd_safe::get_error_name)?;
+    Ok(made.into())
+}
+
 // === impl Decompressor ===
 
 impl Decompressor {
@@ -132,5 +148,25 @@ mod tests {
         let mut decompressor = Decompressor::new().expect("memory");
         decompressor.feed(Bytes::from_static(b"not zstd at all"));
         assert!(decompressor.step().is_err());
+    }
+
+    #[test]
+    fn small_things_are_packed_whole_or_left_as_they_are() {
+        let words = b"larder ".repeat(100);
+        let packed = packed(&words).expect("it gets smaller");
+        assert_eq!(unpacked(&packed, 700).expect("unpacks"), words);
+        let mut noise = vec![0; 5000];
+        blake3::Hasher::new().finalize_xof().fill(&mut noise);
+        for bytes in [&noise[..], b"x", b""] {
+            assert_eq!(super::packed(bytes), None);
+        }
+    }
+
+    #[test]
+    fn no_more_is_made_than_was_said() {
+        let bomb = packed(&vec![0; 64 << 20]).expect("it gets smaller");
+        assert!(bomb.len() < 10_000);
+        assert!(unpacked(&bomb, 1000).is_err());
+        assert!(unpacked(b"not zstd at all", 1000).is_err());
     }
 }

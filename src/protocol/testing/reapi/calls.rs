@@ -68,6 +68,22 @@ async fn what_is_not_served_is_unimplemented_by_name() {
 }
 
 #[tokio::test]
+async fn a_reader_is_told_that_its_results_are_not_taken() {
+    let api = Api::new();
+    for (route, expected) in [(Route::GetCapabilities, true), (Route::GetCapabilities.for_reader(), false)] {
+        let mut request = Request::post(METHODS[0]);
+        request = request.version(Version::HTTP_2);
+        let body = Full::new(framed(&[wire::GetCapabilitiesRequest::default()]));
+        let answer = api.frontend.answer(route, request.body(body).expect("a request")).await;
+        let body = answer.into_body().collect().await.expect("a whole body").to_bytes();
+        let got = wire::ServerCapabilities::decode(&body[5..]).expect("a message");
+        let may = got.cache_capabilities.and_then(|cache| cache.action_cache_update_capabilities);
+        assert_eq!(may.map(|may| may.update_enabled), Some(expected), "{route:?}");
+    }
+    assert_eq!(Route::GetActionResult.for_reader(), Route::GetActionResult);
+}
+
+#[tokio::test]
 async fn capabilities_are_the_contracts_for_any_instance() {
     let settings = cache::Settings { entry_max: 1 << 30, ..cache::Settings::default() };
     let api = Api::over(Desk::with(settings), None);
