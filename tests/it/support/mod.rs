@@ -18,6 +18,7 @@ pub(crate) mod manager;
 pub(crate) mod nginx;
 pub(crate) mod process;
 pub(crate) mod proxy;
+pub(crate) mod rotation;
 pub(crate) mod routes;
 pub(crate) mod setup;
 pub(crate) mod systemd;

@@ -315,8 +315,12 @@ impl Shared {
     }
 
     fn fault_for(&self, request: &Head) -> (Fault, u64) {
-        let state = self.state.lock();
-        (state.plan.of(request), state.epoch)
+        let (plan, epoch) = {
+            let state = self.state.lock();
+            (state.plan, state.epoch)
+        };
+        // Whoever decides may wait for something, and others don't wait for that.
+        (plan.of(request), epoch)
     }
 
     /// Waits until the plan is another one than that of `epoch`, or `limit` has passed.
