@@ -50,7 +50,7 @@ mod uploads;
 pub use breaker::{State, Word};
 pub use canary::{Canary, Outcome, Step};
 pub use credentials::stored::{
-    Document, Field, KINDS, Kept, Kind as CredentialKind, Places, Row, check_name,
+    Document, Field, KINDS, Kept, Kind as CredentialKind, Outlook, Places, Row, check_name,
 };
 pub use credentials::{ConnectionString, Credentials, Secret, Stored};
 pub use location::Location;

@@ -25,7 +25,18 @@ pub(super) struct Held {
     ends: Option<Duration>,
     /// When it is to be renewed, by either clock.
     due: Option<(SystemTime, Duration)>,
+    /// The end of its life as it was said.
+    until: Option<SystemTime>,
     renews: bool,
+}
+
+/// What is known of the time that keys have left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Outlook {
+    /// When they end, where whoever gave them said so.
+    pub ends: Option<SystemTime>,
+    /// When others are asked for at the latest, if anybody can be asked.
+    pub renews: Option<SystemTime>,
 }
 
 // === impl Held ===
@@ -35,7 +46,7 @@ impl Held {
     pub(super) fn new(issued: Issued, wall: SystemTime, boot: Duration) -> Self {
         let life = issued.until.map(|until| until.duration_since(wall).unwrap_or_default());
         let due = match (life, issued.renews) {
-            (Some(life), true) => Some(jittered(life * 3 / 4)),
+            (Some(life), true) => Some(jittered(life - life / 4)),
             // Then it is said that it is over.
             (Some(life), false) => Some(life),
             (None, true) => Some(jittered(RENEW)),
@@ -47,6 +58,7 @@ impl Held {
             given: boot,
             ends: life.map(|life| boot.saturating_add(life)),
             due: due.and_then(|due| Some((wall.checked_add(due)?, boot.saturating_add(due)))),
+            until: issued.until,
             renews: issued.renews,
         }
     }
@@ -68,6 +80,12 @@ impl Held {
         Some(wall.min(by_boot.saturating_sub(boot)))
     }
 
+    /// What is known of the time that it has left.
+    pub(super) fn outlook(&self) -> Outlook {
+        let renews = self.due.map(|(by_wall, _)| by_wall).filter(|_| self.renews);
+        Outlook { ends: self.until, renews }
+    }
+
     /// A store denies it: if it is not young any more, it is due.
     pub(super) fn suspect(&mut self, boot: Duration) {
         if self.renews && boot.saturating_sub(self.given) >= SUSPECT {
@@ -79,5 +97,6 @@ impl Held {
 /// Up to a fifteenth more or less: who got keys together doesn't ask together.
 pub(super) fn jittered(wait: Duration) -> Duration {
     let random = RandomState::new().build_hasher().finish() % 133;
-    wait * (934 + random as u32) / 1000
+    // A wait that is longer than time is as good as that.
+    (wait / 1000).saturating_mul(934 + random as u32)
 }

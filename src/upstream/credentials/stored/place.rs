@@ -181,7 +181,8 @@ impl Places {
         };
         let text = match kept {
             Kept::Keychain => {
-                let expires = document.get("expires");
+                let time = |end| chrono::DateTime::<chrono::Utc>::from(end).to_rfc3339();
+                let expires = document.expires().map(time);
                 Secret::new(
                     json!({"kind": KEYCHAIN, "of": document.kind().name, "expires": expires}).to_string(),
                 )
