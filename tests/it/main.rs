@@ -10,6 +10,7 @@ mod clients;
 mod contract;
 mod cost;
 mod credentials;
+mod credentials_ends;
 mod credentials_keychain;
 mod credentials_renewed;
 mod disk;

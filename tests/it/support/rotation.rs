@@ -4,6 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -73,6 +74,7 @@ impl Rotation {
         let script = format!(
             r#"
 cd {folder}
+if [ -e hang ]; then echo $$ > hanging.new; mv hanging.new hanging; read line < fifo; fi
 if [ -e broken ]; then echo "no session: run corp-login; token=secret-of-{name}" >&2; exit 1; fi
 read n < count; n=$((n + 1)); echo $n > count
 set -- $(date -u -d '+{life} seconds' '+%s%3N %Y-%m-%dT%H:%M:%S.%3NZ')
@@ -96,6 +98,11 @@ printf '{{"Version":1,"AccessKeyId":"AK{name}-%s","SecretAccessKey":"secret-of-{
         format!(r#"{{"kind":"aws-process","command":"sh {}"}}"#, self.folder.join("keys.sh").display())
     }
 
+    /// Whether the key of this number is over.
+    pub(crate) fn is_over(&self, number: u64) -> bool {
+        self.known.lock().ends.get(&number).is_some_and(|end| *end <= now())
+    }
+
     /// Whether the last key that was given is over.
     pub(crate) fn last_is_over(&self) -> bool {
         let mut known = self.known.lock();
@@ -112,6 +119,26 @@ printf '{{"Version":1,"AccessKeyId":"AK{name}-%s","SecretAccessKey":"secret-of-{
     /// The keys that requests were signed with.
     pub(crate) fn used(&self) -> BTreeSet<u64> {
         self.known.lock().used.clone()
+    }
+
+    /// The command hangs from now on, until it is let go or killed.
+    pub(crate) fn hang_it(&self) {
+        let made = Command::new("mkfifo").arg(self.folder.join("fifo")).status();
+        assert!(made.is_ok_and(|status| status.success()), "a pipe is made");
+        fs::write(self.folder.join("hang"), "").expect("a temporary file");
+    }
+
+    /// Whether it hangs now.
+    pub(crate) fn hangs(&self) -> bool {
+        let Ok(id) = fs::read_to_string(self.folder.join("hanging")) else { return false };
+        let line = fs::read(format!("/proc/{}/cmdline", id.trim())).unwrap_or_default();
+        String::from_utf8_lossy(&line).contains("keys.sh")
+    }
+
+    /// It hangs no more.
+    pub(crate) fn let_go(&self) {
+        fs::remove_file(self.folder.join("hang")).expect("our own");
+        fs::write(self.folder.join("fifo"), "go\n").expect("it waits for this");
     }
 
     /// The command fails from now on, in words with a secret in them.
