@@ -13,6 +13,7 @@ mod credentials;
 mod credentials_ends;
 mod credentials_keychain;
 mod credentials_renewed;
+mod credentials_roles;
 mod disk;
 mod doctor;
 mod doors_golden;

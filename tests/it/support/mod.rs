@@ -15,6 +15,7 @@ pub(crate) mod http;
 pub(crate) mod load;
 pub(crate) mod machine;
 pub(crate) mod manager;
+pub(crate) mod moto;
 pub(crate) mod nginx;
 pub(crate) mod process;
 pub(crate) mod proxy;
