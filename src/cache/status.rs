@@ -1,7 +1,7 @@
 //! What the admin pages and the command line show of the cache.
 
 use std::collections::HashMap;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::{Cache, now_ms};
 use crate::stats::Shed;
 use crate::store::Usage;
-use crate::upstream::State;
+use crate::upstream::{Outlook, State};
 
 /// The cache at one moment.
 #[derive(Debug, Clone, Serialize)]
@@ -107,6 +107,22 @@ pub struct UpstreamStatus {
     pub read_only: bool,
     /// Look-ups that it answered, because nothing nearer had the entry.
     pub hits: u64,
+    /// The stored credential that it uses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credential: Option<CredentialStatus>,
+}
+
+/// A stored credential, as who uses it has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CredentialStatus {
+    /// What it is called.
+    pub name: String,
+    /// Whether there are keys that live.
+    pub works: bool,
+    /// When they end, in milliseconds since the epoch, where that was said.
+    pub ends_ms: Option<u64>,
+    /// When others are asked for at the latest.
+    pub renews_ms: Option<u64>,
 }
 
 /// One direction of an upstream.
@@ -192,6 +208,7 @@ impl Cache {
                 write: states.write.into(),
                 read_only: remote.read_only(),
                 hits,
+                credential: remote.credential().map(|(name, outlook)| CredentialStatus::of(name, outlook)),
             }
         });
         CacheStatus {
@@ -243,6 +260,22 @@ impl Cache {
     /// Wakes at every change of the queue.
     pub fn queue_changes(&self) -> watch::Receiver<u64> {
         self.inner.queue.changes()
+    }
+}
+
+// === impl CredentialStatus ===
+
+impl CredentialStatus {
+    fn of(name: &str, outlook: Option<Outlook>) -> Self {
+        let ms = |time: SystemTime| {
+            time.duration_since(UNIX_EPOCH).ok().and_then(|since| u64::try_from(since.as_millis()).ok())
+        };
+        Self {
+            name: name.to_owned(),
+            works: outlook.is_some(),
+            ends_ms: outlook.and_then(|outlook| outlook.ends).and_then(ms),
+            renews_ms: outlook.and_then(|outlook| outlook.renews).and_then(ms),
+        }
     }
 }
 

@@ -11,8 +11,10 @@ use std::time::SystemTime;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use clap::{Args, ValueEnum};
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::client::{Client, Failed};
 use super::prompt::{self, Unanswered};
 use super::token::Whose;
 use super::{EXIT_INTERRUPTED, complain, complain_of, of_system, written};
@@ -77,6 +79,31 @@ struct Line {
     /// Not all that are stored can be seen from here.
     is_part: bool,
     used_by: Vec<String>,
+    /// What the daemon has, if it runs and uses it.
+    running: Option<Running>,
+}
+
+/// The page `/-/status` as this command reads it: see the status's own.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Page {
+    upstreams: Vec<Upstream>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Upstream {
+    credential: Option<Running>,
+}
+
+/// A credential as the daemon has it.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct Running {
+    name: String,
+    works: bool,
+    ends_ms: Option<i64>,
+    renews_ms: Option<i64>,
 }
 
 /// Stores one.
@@ -136,14 +163,18 @@ pub(super) async fn logout(flags: LogoutFlags, environment: &Environment) -> Exi
 }
 
 /// Lists all.
-pub(super) fn credentials(flags: &CredentialsFlags, environment: &Environment) -> ExitCode {
+pub(super) async fn credentials(flags: CredentialsFlags, environment: &Environment) -> ExitCode {
     let (config, problems) = Config::read_anyway(&flags.flags, environment);
     let Some(mut config) = config else { return complain_of(&problems) };
     let system = of_system(flags.flags.system, environment);
     let is_elsewhere = flags.flags.dir.is_some() || system.settings.iter().any(|(key, _)| *key == "dir");
     config.credentials.given = given(is_elsewhere, &system);
     let hidden = config.credentials.hidden();
-    let lines = lines(&config, !hidden.is_empty());
+    let mut lines = lines(&config, !hidden.is_empty());
+    let running = running(&config.folders.socket).await;
+    for line in &mut lines {
+        line.running = running.iter().find(|running| running.name == line.name).cloned();
+    }
     let mut out = io::stdout().lock();
     let printed = if flags.json {
         let rows: Vec<Value> = lines.iter().map(Line::json).collect();
@@ -156,6 +187,18 @@ pub(super) fn credentials(flags: &CredentialsFlags, environment: &Environment) -
     }
     let code = if hidden.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     written(printed).map_or_else(|code| code, |()| code)
+}
+
+/// What the daemon has. One that doesn't run has nothing; the list is whole without it.
+async fn running(socket: &Path) -> Vec<Running> {
+    match Client::new(socket).json::<Page>("/-/status").await {
+        Ok(page) => page.upstreams.into_iter().filter_map(|upstream| upstream.credential).collect(),
+        Err(Failed::NotRunning(_)) => Vec::new(),
+        Err(Failed::Other(words)) => {
+            complain(&words);
+            Vec::new()
+        }
+    }
 }
 
 /// Where systemd gives credentials to the service: what its environment says, or what is the service's while it runs. A
@@ -182,10 +225,16 @@ fn lines(config: &Config, is_part: bool) -> Vec<Line> {
         .into_iter()
         .map(|row| {
             let used_by = users.remove(&row.name).unwrap_or_default();
-            Line { name: row.name.clone(), row: Some(row), is_part, used_by }
+            Line { name: row.name.clone(), row: Some(row), is_part, used_by, running: None }
         })
         .collect();
-    lines.extend(users.into_iter().map(|(name, used_by)| Line { name, row: None, is_part, used_by }));
+    lines.extend(users.into_iter().map(|(name, used_by)| Line {
+        name,
+        row: None,
+        is_part,
+        used_by,
+        running: None,
+    }));
     lines.sort_by(|one, other| one.name.cmp(&other.name));
     lines
 }
@@ -309,6 +358,11 @@ fn time(time: SystemTime) -> String {
     DateTime::<Utc>::from(time).to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
+/// Of milliseconds since the epoch. `None`: no calendar has it.
+fn time_ms(ms: i64) -> Option<String> {
+    DateTime::<Utc>::from_timestamp_millis(ms).map(|time| time.to_rfc3339_opts(SecondsFormat::Secs, true))
+}
+
 // === impl Line ===
 
 impl Line {
@@ -332,8 +386,20 @@ impl Line {
             (Some(fault), _) => format!("{place}, and not used: {fault}"),
             (None, Some(end)) if end <= SystemTime::now() => format!("{place}, expired {}", time(end)),
             (None, Some(end)) => format!("{place}, until {}", time(end)),
-            (None, None) => place,
+            (None, None) => format!("{place}{}", self.keys()),
         }
+    }
+
+    /// What the daemon says of the keys that it got by it.
+    fn keys(&self) -> String {
+        let Some(running) = &self.running else { return String::new() };
+        if !running.works {
+            return ", no keys now: see `larder status`".into();
+        }
+        let [ends, renews] = [running.ends_ms, running.renews_ms].map(|ms| ms.and_then(time_ms));
+        let ends = ends.map(|end| format!(", keys until {end}")).unwrap_or_default();
+        let renews = renews.map(|next| format!(", renewed by {next}")).unwrap_or_default();
+        format!("{ends}{renews}")
     }
 
     fn json(&self) -> Value {
@@ -349,6 +415,9 @@ impl Line {
             "path": row.map(|row| row.path.display().to_string()),
             "fault": row.and_then(|row| row.fault.as_deref()),
             "used_by": self.used_by,
+            "works": self.running.as_ref().map(|running| running.works),
+            "keys_until": self.running.as_ref().and_then(|running| running.ends_ms).and_then(time_ms),
+            "renewed_by": self.running.as_ref().and_then(|running| running.renews_ms).and_then(time_ms),
         })
     }
 }

@@ -156,7 +156,7 @@ pub fn run() -> ExitCode {
         Command::Tls(command) => tls::tls(command, &environment),
         Command::Login(flags) => wait_for(credentials::login(flags, &environment)),
         Command::Logout(flags) => wait_for(credentials::logout(flags, &environment)),
-        Command::Credentials(flags) => credentials::credentials(&flags, &environment),
+        Command::Credentials(flags) => wait_for(credentials::credentials(flags, &environment)),
         Command::Status(flags) => wait_for(status::status(flags, &environment)),
         Command::Service(command) => service::service(command, &environment),
         Command::Queue(flags) => wait_for(queue::queue(flags, &environment)),

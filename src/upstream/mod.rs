@@ -52,7 +52,7 @@ mod uploads;
 pub use breaker::{State, Word};
 pub use canary::{Canary, Outcome, Step};
 pub use credentials::stored::{
-    Document, Field, KINDS, Kept, Kind as CredentialKind, Placed, Places, Row, check_name,
+    Document, Field, KINDS, Kept, Kind as CredentialKind, Outlook, Placed, Places, Row, check_name,
 };
 pub use credentials::{ConnectionString, Credentials, Secret, Stored};
 pub use handshake::Handshake;

@@ -24,8 +24,8 @@ use super::reapi::Reapi;
 use super::runtime::{Runtime, Spawner};
 use super::surroundings::Wake;
 use super::{
-    Credentials, Direction, Failure, GetOptions, Got, Listed, Looked, Object, PutDone, PutOptions, Source,
-    Upstream,
+    Credentials, Direction, Failure, GetOptions, Got, Listed, Looked, Object, Outlook, PutDone, PutOptions,
+    Source, Upstream,
 };
 use crate::error::{Error, Result};
 use crate::key::{Names, ObjectName, UpstreamId};
@@ -182,6 +182,14 @@ impl Remote {
     /// What people call it.
     pub fn name(&self) -> &str {
         &self.inner.settings.name
+    }
+
+    /// The stored credential that it uses, and what is known of its keys now.
+    pub fn credential(&self) -> Option<(&str, Option<Outlook>)> {
+        match &self.inner.settings.credentials {
+            Credentials::Stored(stored) => Some((stored.name(), stored.outlook())),
+            _ => None,
+        }
     }
 
     /// A stable hash of where it is: what queue rows call it. Another region or way to address it is the same place.

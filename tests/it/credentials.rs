@@ -1,6 +1,7 @@
 //! Stored credentials with the real binary and a real bucket: stored, removed, stored again; whose eyes see them.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::{Output, Stdio};
@@ -22,7 +23,12 @@ const DRAIN: Duration = Duration::from_secs(150);
 
 /// An upstream whose keys are the stored ones called `work`.
 pub(crate) fn laptop(weed: &Weed) -> Setup {
-    Setup::new().upstream(format!("{}&credential=work", weed::url(weed.addr(), "team")))
+    laptop_at(weed.addr())
+}
+
+/// The same, where the bucket is reached at `addr`.
+pub(crate) fn laptop_at(addr: SocketAddr) -> Setup {
+    Setup::new().upstream(format!("{}&credential=work", weed::url(addr, "team")))
 }
 
 /// What standard input says of keys.
@@ -54,7 +60,7 @@ fn file(setup: &Setup) -> PathBuf {
     setup.dir().join("state/credentials/work")
 }
 
-fn all_of(output: &Output) -> String {
+pub(crate) fn all_of(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 

@@ -1,127 +1,140 @@
-//! Keys that end every few seconds, printed by a command, before a store that refuses those that are over.
+//! Keys that end while they are used, before a store that refuses those that are over: replaced in the background, and
+//! what becomes of entries when they are replaced no more.
+//!
+//! Six seconds stand for an hour, so that ten minutes are one: the keys say so themselves, the store agrees, and when
+//! the daemon renews is a share of a key's life. Lives of 3,600 s are in its unit tests, whose clocks are their own.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use crate::credentials::login;
-use crate::support::fault::{Fault, Plan};
+use crate::credentials::{all_of, laptop_at, login};
+use crate::support::daemon::Daemon;
 use crate::support::proxy::FaultProxy;
-use crate::support::routes::Route;
+use crate::support::rotation::{self, Rotation};
+use crate::support::routes::{Entry, Route};
 use crate::support::setup::Setup;
 use crate::support::weed::{self, Keys, Weed};
-use crate::support::wire::Head;
 use crate::support::{PATIENCE, Rng, until};
 
-/// The life of one key, in seconds.
-const LIFE_S: u64 = 10;
+/// What stands for an hour.
+const HOUR: Duration = Duration::from_secs(6);
 
-/// How often it is replaced under load.
-const ROTATIONS: u64 = 5;
+/// How often the credential is replaced under load.
+const REPLACED: usize = 5;
 
-/// Keys below this number are over.
-static OVER_BELOW: AtomicU64 = AtomicU64::new(1);
-/// Requests with keys that were over.
-static STRUCK: AtomicU64 = AtomicU64::new(0);
+/// As many are put, and as many are got from upstream.
+const ARTIFACTS: usize = 1_000;
 
-/// Whether a request is signed with a key that is over.
-fn is_over(head: &Head) -> bool {
-    let number = head.header("authorization").and_then(|value| {
-        let (_, rest) = value.split_once("AKrot")?;
-        rest.split('/').next()?.parse::<u64>().ok()
-    });
-    let is_over = number.is_some_and(|number| number < OVER_BELOW.load(Ordering::SeqCst));
-    if is_over {
-        STRUCK.fetch_add(1, Ordering::SeqCst);
-    }
-    is_over
+/// More keys than hours that the test can last.
+const KEYS: usize = 60;
+
+/// A prober looks for other keys every few seconds, and probes every 60 s at worst.
+const DRAIN: Duration = Duration::from_secs(150);
+
+fn some(seed: u64, count: usize) -> Vec<Entry> {
+    let mut rng = Rng::new(seed);
+    let entry = |at: usize| Route::ALL[at % Route::ALL.len()].entry(&mut rng, 300);
+    (0..count).map(entry).collect()
 }
 
-/// A command that prints the next key each time, and notes when it ends; while there is a file `broken` it fails.
-fn command(setup: &Setup, log: &Path) -> PathBuf {
-    let path = setup.path("keys.sh");
-    let (log, broken) = (log.display(), setup.path("broken"));
-    let script = format!(
-        r#"
-if [ -e {broken} ]; then echo "no session: run corp-login; token=secret-of-rot" >&2; exit 1; fi
-n=$(($(wc -l < {log}) + 1)); end=$(($(date +%s) + {LIFE_S}))
-echo "$n $end" >> {log}
-printf '{{"Version":1,"AccessKeyId":"AKrot%s","SecretAccessKey":"secret-of-rot%s","Expiration":"%s"}}' \
-    $n $n $(date -u -d @$end +%Y-%m-%dT%H:%M:%SZ)
-"#,
-        broken = broken.display()
-    );
-    fs::write(&path, script).expect("a temporary file");
-    path
+#[track_caller]
+fn put(daemon: &Daemon, entry: &Entry) {
+    let answer = daemon.send(entry.put());
+    assert_eq!(answer.status(), entry.route.taken(), "{entry:?}: {}", answer.text());
 }
 
-/// The keys that were given, and marks those as over that are.
-fn look(log: &Path) -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
-    let text = fs::read_to_string(log).unwrap_or_default();
-    let rows = text.lines().filter_map(|line| line.split_once(' '));
-    let rows: Vec<(u64, u64)> =
-        rows.filter_map(|(number, end)| Some((number.parse().ok()?, end.parse().ok()?))).collect();
-    for (number, _) in rows.iter().filter(|(_, end)| *end <= now) {
-        OVER_BELOW.fetch_max(number + 1, Ordering::SeqCst);
-    }
-    rows.len() as u64
+#[track_caller]
+fn has(daemon: &Daemon, entry: &Entry) {
+    let answer = daemon.send(entry.get());
+    assert_eq!(answer.status(), 200, "{entry:?}: {}", answer.text());
+    assert!(answer.whole() == Some(&entry.body[..]), "{entry:?}");
+}
+
+/// Another machine of the team, whose keys don't end.
+fn desk(weed: &Weed, keys: &Keys) -> Daemon {
+    Setup::new().upstream(weed::url(weed.addr(), "team")).keys(keys).start()
 }
 
 #[test]
-fn keys_are_replaced_under_load_and_a_broken_command_loses_nothing() {
-    let names: Vec<String> = (1..=40).map(|n| format!("rot{n}")).collect();
-    let keys: Vec<Keys> = names.iter().map(|name| Keys::new(name)).collect();
-    let weed = Weed::start(&keys.iter().collect::<Vec<_>>());
-    let way = FaultProxy::to(weed.addr());
-    way.plan(Plan { fault: Fault::EXPIRED_TOKEN, strikes: is_over });
-    let setup = Setup::new().upstream(format!("{}&credential=work", weed::url(way.addr(), "team")));
-    let log = setup.path("issued");
-    fs::write(&log, "").expect("a temporary file");
-    let script = command(&setup, &log);
-    login(&setup, &format!(r#"{{"kind":"aws-process","command":"sh {}"}}"#, script.display()));
-    let daemon = setup.start();
-
-    let mut rng = Rng::new(77);
-    let mut entries = Vec::new();
-    let first = |given: u64| given >= 1;
-    until("the first key is given", PATIENCE, || {
-        let entry = Route::Blob.entry(&mut rng, 300);
-        assert_eq!(daemon.send(entry.put()).status(), 200);
-        first(look(&log))
-    });
-    while look(&log) <= ROTATIONS {
-        for _ in 0..20 {
-            let entry = Route::ALL[entries.len() % Route::ALL.len()].entry(&mut rng, 300);
-            assert_eq!(daemon.send(entry.put()).status(), entry.route.taken(), "{entry:?}");
-            assert_eq!(daemon.get(&entry.target).status(), 200);
-            entries.push(entry);
+fn two_thousand_artifacts_while_the_credential_is_replaced_and_then_no_more() {
+    let keys = Rotation::keys("hour", KEYS);
+    let of_desk = Keys::new("desk");
+    let weed = Weed::start(&keys.iter().chain([&of_desk]).collect::<Vec<_>>());
+    let desk = desk(&weed, &of_desk);
+    let (built, to_build) = (some(71, ARTIFACTS), some(73, ARTIFACTS));
+    std::thread::scope(|scope| {
+        for part in built.chunks(ARTIFACTS / 4) {
+            scope.spawn(|| part.iter().for_each(|entry| put(&desk, entry)));
         }
-        look(&log);
-        std::thread::park_timeout(Duration::from_millis(50));
+    });
+    desk.flush();
+
+    let way = FaultProxy::to(weed.addr());
+    way.plan(rotation::ENFORCED);
+    let setup = laptop_at(way.addr());
+    let rotation = Rotation::new(&setup, "hour", HOUR);
+    login(&setup, &rotation.document());
+    let laptop = setup.start();
+    let mut pairs = built.iter().zip(&to_build);
+    let (mut done, mut rng) = (0, Rng::new(75));
+    while done < 2 * ARTIFACTS || rotation.used().len() <= REPLACED {
+        match pairs.next() {
+            Some((upstream, new)) => {
+                has(&laptop, upstream);
+                put(&laptop, new);
+                has(&laptop, new);
+                done += 2;
+            }
+            None => put(&laptop, &Route::Cas.entry(&mut rng, 300)),
+        }
+        // The load lasts as long as the hours.
+        std::thread::park_timeout(Duration::from_millis(5));
     }
-    daemon.flush();
-    assert_eq!(STRUCK.load(Ordering::SeqCst), 0, "no request with a key that was over");
-    assert!(!daemon.log().contains("denied since"), "the upstream was never denied");
+    laptop.flush();
+    assert_eq!(rotation.struck(), 0, "no request with a key that was over");
+    assert!(!laptop.log().contains("denied since"), "the upstream was never denied");
+    assert_eq!(laptop.stat("/totals/uploads_ended"), 0, "nothing is given up");
 
-    fs::write(setup.path("broken"), "").expect("a temporary file");
-    until("the last key is over, and that is said", PATIENCE, || {
-        look(&log);
-        let entry = Route::Blob.entry(&mut rng, 300);
-        assert_eq!(daemon.send(entry.put()).status(), 200, "offline is no failure at the tool");
-        let denied = daemon.upstream("write").0 == "denied";
-        entries.push(entry);
-        denied
+    // The renewal is broken: traffic goes on as when offline, and it is said what helps.
+    rotation.break_it();
+    until("the last key is over", PATIENCE, || rotation.last_is_over());
+    let waiting = some(77, 50);
+    for entry in &waiting {
+        put(&laptop, entry);
+        has(&laptop, entry);
+    }
+    let words = laptop.until_upstream("write", &["denied"]);
+    let remedy = "the credential `work`: `sh` ended with 1: no session: run corp-login; token=…";
+    assert!(words.contains(remedy), "{words}");
+    let unknown = some(79, 20);
+    until("reads are denied", PATIENCE, || {
+        assert_eq!(laptop.send(unknown[0].get()).status(), 404);
+        laptop.upstream("read").0 == "denied"
     });
-    let words = daemon.upstream("write").1;
-    assert!(words.contains("ended with 1: no session: run corp-login; token=…"), "{words}");
-    assert!(daemon.queued() > 0);
+    let asked = way.seen().len();
+    for entry in &unknown {
+        assert_eq!(laptop.send(entry.get()).status(), 404, "a miss is a miss");
+    }
+    built.iter().chain(&to_build).step_by(20).for_each(|entry| has(&laptop, entry));
+    assert_eq!(way.seen().len(), asked, "nobody upstream is asked: misses wait for nobody");
+    assert_eq!(laptop.queued(), waiting.len() as u64);
+    let status = laptop.cli(&["status"]);
+    assert!(status.status.code() == Some(1) && all_of(&status).contains(remedy), "{status:?}");
+    let doctor = laptop.setup().told("doctor").output().expect("the binary starts");
+    assert!(!doctor.status.success() && all_of(&doctor).contains("run corp-login"), "{doctor:?}");
 
-    fs::remove_file(setup.path("broken")).expect("our own");
-    until("all of it goes upstream", Duration::from_secs(150), || {
-        look(&log);
-        daemon.queued() == 0
+    rotation.mend_it();
+    login(laptop.setup(), &rotation.document());
+    until("all of it goes upstream", DRAIN, || laptop.queued() == 0);
+    let all: Vec<&Entry> = to_build.iter().chain(&waiting).collect();
+    std::thread::scope(|scope| {
+        for part in all.chunks(all.len().div_ceil(4)) {
+            let desk = &desk;
+            scope.spawn(move || part.iter().for_each(|entry| has(desk, entry)));
+        }
     });
-    assert!(!daemon.log().contains("secret-of-rot"));
+    assert_eq!(laptop.stat("/totals/uploads_ended"), 0, "nothing is given up");
+    let log = laptop.log();
+    assert!(!log.contains("secret-of-hour"), "no secret is said");
+    let failed = laptop.access().into_iter().find(|line| line.status >= 500);
+    assert!(failed.is_none(), "{failed:?}");
 }

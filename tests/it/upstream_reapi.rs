@@ -22,7 +22,7 @@ use crate::support::{Rng, free_addr, sha256, until};
 const DRAIN: Duration = Duration::from_secs(150);
 
 /// A Larder that others may reach who have a token; where it listens for them, and the token.
-fn far() -> (Daemon, String, String) {
+pub(crate) fn far() -> (Daemon, String, String) {
     let open = free_addr();
     let listener = format!("[[listeners]]\naddress = \"0.0.0.0:{}\"\ninsecure = true\n", open.port());
     let far = Setup::new().config(&listener).start();

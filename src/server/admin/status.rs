@@ -339,6 +339,7 @@ mod tests {
     #[test]
     fn denied_needs_a_person_and_down_does_not() {
         let upstream = |state: &str| UpstreamStatus {
+            credential: None,
             name: "s3://b".into(),
             read: direction("up", "read up"),
             write: direction(state, "words"),

@@ -1,6 +1,7 @@
 //! A proxy in front of an upstream that counts what comes and breaks it on purpose.
 //!
-//! It speaks HTTP/1.1 and changes nothing of what it lets through, so signatures of the request stay good. One thread
+//! It speaks HTTP/1.1 and, unless it is told to, changes nothing of what it lets through, so signatures of the request
+//! stay good. One thread
 //! a connection. A change of plan wakes whatever an earlier plan keeps waiting, and ends its connection.
 
 use std::io::{self, BufReader, Write};
@@ -38,6 +39,8 @@ struct Shared {
     changed: Condvar,
     connections: AtomicUsize,
     seen: Mutex<Vec<Seen>>,
+    /// Whether signatures are taken off.
+    unsigned: AtomicBool,
 }
 
 struct State {
@@ -67,9 +70,16 @@ impl FaultProxy {
             changed: Condvar::new(),
             connections: AtomicUsize::new(0),
             seen: Mutex::new(Vec::new()),
+            unsigned: AtomicBool::new(false),
         });
         let port = Mutex::new(Port::listening(&shared));
         Self { shared, port }
+    }
+
+    /// The same, which takes off what it lets through by whom it is signed.
+    pub(crate) fn unsigned(self) -> Self {
+        self.shared.unsigned.store(true, Ordering::SeqCst);
+        self
     }
 
     pub(crate) fn addr(&self) -> SocketAddr {
@@ -213,7 +223,7 @@ impl Shared {
         client.set_nodelay(true)?;
         self.register(client)?;
         let mut reader = BufReader::new(client.try_clone()?);
-        while let Some(request) = Head::read(&mut reader)? {
+        while let Some(mut request) = Head::read(&mut reader)? {
             let (method, target) = request.words();
             self.seen.lock().push(Seen { method: method.to_owned(), target: target.to_owned() });
             let (fault, epoch) = self.fault_for(&request);
@@ -231,6 +241,14 @@ impl Shared {
                 }
                 Fault::Delay(time) => self.wait(epoch, Some(time)),
                 _ => {}
+            }
+            if self.unsigned.load(Ordering::SeqCst) {
+                let signs = |name: &str| {
+                    ["authorization", "x-amz-security-token"]
+                        .iter()
+                        .any(|other| name.eq_ignore_ascii_case(other))
+                };
+                request.headers.retain(|(name, _)| !signs(name));
             }
             // A store closes what is idle, Azure's emulator after five seconds: that is no fault of the way.
             upstream.take_if(|server| has_ended(server));
@@ -315,8 +333,12 @@ impl Shared {
     }
 
     fn fault_for(&self, request: &Head) -> (Fault, u64) {
-        let state = self.state.lock();
-        (state.plan.of(request), state.epoch)
+        let (plan, epoch) = {
+            let state = self.state.lock();
+            (state.plan, state.epoch)
+        };
+        // Whoever decides may wait for something, and others don't wait for that.
+        (plan.of(request), epoch)
     }
 
     /// Waits until the plan is another one than that of `epoch`, or `limit` has passed.

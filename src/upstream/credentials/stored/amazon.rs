@@ -1,13 +1,14 @@
 //! Keys of Amazon: commands, roles, the metadata of containers and instances.
 
-use std::time::SystemTime;
+use std::io;
+use std::path::Path;
 
 use object_store::aws::{AwsAuthorizer, AwsCredential};
 use object_store::client::HttpRequestBody;
 use serde_json::Value;
 
 use super::super::super::object::element;
-use super::super::{AwsKeys, Secret};
+use super::super::{AwsKeys, FILE_BYTES_MAX, Secret};
 use super::ask::{form, get, request};
 use super::command::{self, without_secrets};
 use super::document::{Document, parse_time};
@@ -25,6 +26,8 @@ pub(super) struct Role<'a> {
     pub(super) session: Option<&'a str>,
     pub(super) external_id: Option<&'a str>,
     pub(super) region: Option<&'a str>,
+    /// Seconds that the keys are to live, as the AWS tools have it.
+    pub(super) duration: Option<&'a str>,
     pub(super) endpoint: Option<&'a str>,
 }
 
@@ -67,6 +70,7 @@ pub(super) async fn assume_with(
         ("RoleSessionName", role.session.unwrap_or(SESSION)),
     ];
     pairs.extend(role.external_id.map(|id| ("ExternalId", id)));
+    pairs.extend(role.duration.map(|seconds| ("DurationSeconds", seconds)));
     let mut request = form(&role.url()?, &pairs)?;
     let credential = AwsCredential {
         key_id: keys.access_key_id.clone(),
@@ -91,25 +95,34 @@ pub(super) async fn web_identity_with(
     context: &Context,
 ) -> Result<Issued, String> {
     let token = read_token(file).await?;
-    let pairs = [
+    let mut pairs = vec![
         ("Action", "AssumeRoleWithWebIdentity"),
         ("Version", STS_VERSION),
         ("RoleArn", role.arn),
         ("RoleSessionName", role.session.unwrap_or(SESSION)),
         ("WebIdentityToken", token.expose()),
     ];
+    pairs.extend(role.duration.map(|seconds| ("DurationSeconds", seconds)));
     answer(context.asker.send(form(&role.url()?, &pairs)?).await?, role.arn)
 }
 
 /// A token that somebody else keeps in a file. One that is half written is no token, and is asked for again.
 pub(super) async fn read_token(path: &str) -> Result<Secret, String> {
-    let text =
-        tokio::fs::read_to_string(path).await.map_err(|error| format!("the token file {path}: {error}"))?;
-    let token = Secret::new(text.trim());
+    let text = read_text(path.as_ref()).await.map_err(|error| format!("the token file {path}: {error}"))?;
+    let token = Secret::new(text.expose().trim());
     if token.expose().is_empty() || token.expose().contains(char::is_whitespace) {
         return Err(format!("the token file {path} holds no token"));
     }
     Ok(token)
+}
+
+/// A file that somebody else writes. What is no file is not opened: a pipe would be waited for without an end.
+pub(super) async fn read_text(path: &Path) -> io::Result<Secret> {
+    let found = tokio::fs::metadata(path).await?;
+    if !found.is_file() || found.len() > FILE_BYTES_MAX {
+        return Err(io::Error::other("is no file of a few lines"));
+    }
+    tokio::fs::read_to_string(path).await.map(Secret::new)
 }
 
 /// The role of a container.
@@ -187,8 +200,16 @@ fn answer(reply: super::ask::Reply, role: &str) -> Result<Issued, String> {
         secret_access_key: needed("SecretAccessKey")?,
         session_token: part("SessionToken"),
     };
-    let until: Option<SystemTime> = part("Expiration").and_then(|text| parse_time(&text));
+    let until = match part("Expiration") {
+        Some(text) => Some(parse_time(&text).ok_or("the answer of STS has an Expiration that is no time")?),
+        None => None,
+    };
     Ok(Issued { material: Material::Aws(keys), until, renews: true })
+}
+
+/// Where the services of a region are: China's have a domain of their own.
+pub(super) fn domain(region: &str) -> &'static str {
+    if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" }
 }
 
 // === impl Role ===
@@ -200,6 +221,7 @@ impl<'a> Role<'a> {
             session: document.get("session_name"),
             external_id: document.get("external_id"),
             region: document.get("region"),
+            duration: None,
             endpoint: document.get("sts_endpoint"),
         }
     }
@@ -207,7 +229,7 @@ impl<'a> Role<'a> {
     fn url(&self) -> Result<String, String> {
         let url = match (self.endpoint, self.region) {
             (Some(endpoint), _) => endpoint.to_owned(),
-            (None, Some(region)) => format!("https://sts.{region}.amazonaws.com/"),
+            (None, Some(region)) => format!("https://sts.{region}.{}/", domain(region)),
             (None, None) => "https://sts.amazonaws.com/".into(),
         };
         if is_private(&url) { Ok(url) } else { Err("the region or the STS endpoint is none".into()) }

@@ -281,7 +281,7 @@ impl Document {
     }
 
     fn expires_checked(&self) -> Result<Option<SystemTime>, String> {
-        let Some(text) = self.get("expires") else { return Ok(None) };
+        let Some(text) = self.get("expires") else { return Ok(self.get("sas").and_then(end_of_sas)) };
         parse_time(text)
             .map(Some)
             .ok_or_else(|| "`expires` is no time such as 2030-01-31T12:00:00Z".to_owned())
@@ -292,6 +292,19 @@ impl Keys for Document {
     fn parse(text: &str, _: &str) -> Result<Self, String> {
         Self::parse(text)
     }
+}
+
+/// The end that a shared access signature has in itself. One that points to a policy has none.
+fn end_of_sas(sas: &str) -> Option<SystemTime> {
+    let text = sas.trim_start_matches('?').split('&').find_map(|pair| pair.strip_prefix("se="))?;
+    let text = percent_encoding::percent_decode_str(text).decode_utf8().ok()?;
+    // Azure takes a day, and a time without seconds, too.
+    let text = match text.len() {
+        10 => format!("{text}T00:00:00Z"),
+        17 => text.replace('Z', ":00Z"),
+        _ => text.into_owned(),
+    };
+    parse_time(&text)
 }
 
 /// A time of RFC 3339.
@@ -327,6 +340,24 @@ mod tests {
             assert!(!format!("{document:?}").contains("s3cret"), "{document:?}");
             let text = document.to_secret();
             assert_eq!(Document::parse(text.expose()), Ok(document), "{}", kind.name);
+        }
+    }
+
+    #[test]
+    fn a_signature_says_its_own_end() {
+        let end = |sas: &str, more: &str| {
+            Document::parse(&format!(r#"{{"kind":"azure-sas","sas":"{sas}&sig=s3cret"{more}}}"#))
+                .expect("a document")
+                .expires()
+        };
+        let noon = parse_time("2030-01-31T12:00:00Z");
+        for sas in ["?sv=1&se=2030-01-31T12%3A00%3A00Z", "se=2030-01-31T12:00Z&sv=1"] {
+            assert_eq!(end(sas, ""), noon, "{sas}");
+        }
+        assert_eq!(end("se=2030-01-31", ""), parse_time("2030-01-31T00:00:00Z"));
+        assert_eq!(end("se=2031-01-31", r#","expires":"2030-01-31T12:00:00Z""#), noon, "what is said goes");
+        for sas in ["sv=1", "se=", "se=s3cret", "se=%ff%ff%ff%ff%ff%ff%ff%ff%ff%ff"] {
+            assert_eq!(end(sas, ""), None, "{sas}");
         }
     }
 

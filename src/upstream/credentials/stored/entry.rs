@@ -72,7 +72,9 @@ pub(super) fn names_keychain(path: &Path) -> bool {
 /// What is in the file of one that is in the keychain.
 pub(super) fn in_keychain(document: &Document) -> Secret {
     let of = document.kind().name;
-    Secret::new(json!({"kind": KEYCHAIN, "of": of, "expires": document.get("expires")}).to_string())
+    // Of a SAS that is what it says itself.
+    let expires = document.expires().map(|end| chrono::DateTime::<chrono::Utc>::from(end).to_rfc3339());
+    Secret::new(json!({"kind": KEYCHAIN, "of": of, "expires": expires}).to_string())
 }
 
 /// Makes the folder, which is this user's alone.

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::super::Secret;
 use super::super::google::Keys;
-use super::amazon::read_token;
+use super::amazon::{read_text, read_token};
 use super::ask::{add, form, get, json};
 use super::document::parse_time;
 use super::provide::{Context, Issued, Material, bearer, google_keys, is_private};
@@ -145,8 +145,8 @@ impl<'a> External<'a> {
         let text = match (self.source["file"].as_str(), self.source["url"].as_str()) {
             (Some(path), _) if format != "json" => return read_token(path).await,
             (Some(path), _) => {
-                let text = tokio::fs::read_to_string(path).await;
-                Secret::new(text.map_err(|error| format!("the token file {path}: {error}"))?)
+                let text = read_text(path.as_ref()).await;
+                text.map_err(|error| format!("the token file {path}: {error}"))?
             }
             (None, url) => {
                 let headers = self.source["headers"].as_object();

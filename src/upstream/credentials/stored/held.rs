@@ -28,7 +28,18 @@ pub(super) struct Held {
     ends: Option<Duration>,
     /// When it is to be renewed, by either clock.
     due: Option<(SystemTime, Duration)>,
+    /// The end of its life as it was said.
+    until: Option<SystemTime>,
     renews: bool,
+}
+
+/// What is known of the time that keys have left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Outlook {
+    /// When they end, where whoever gave them said so.
+    pub ends: Option<SystemTime>,
+    /// When others are asked for at the latest, if anybody can be asked.
+    pub renews: Option<SystemTime>,
 }
 
 // === impl Held ===
@@ -50,6 +61,7 @@ impl Held {
             given: boot,
             ends: life.map(|life| boot.saturating_add(life)),
             due: due.and_then(|due| Some((wall.checked_add(due)?, boot.saturating_add(due)))),
+            until: issued.until,
             renews: issued.renews,
         }
     }
@@ -71,6 +83,12 @@ impl Held {
         Some(wall.min(by_boot.saturating_sub(boot)))
     }
 
+    /// What is known of the time that it has left.
+    pub(super) fn outlook(&self) -> Outlook {
+        let renews = self.due.map(|(by_wall, _)| by_wall).filter(|_| self.renews);
+        Outlook { ends: self.until, renews }
+    }
+
     /// A store denies it: if it is not young any more, it is due.
     pub(super) fn suspect(&mut self, boot: Duration) {
         if self.renews && boot.saturating_sub(self.given) >= SUSPECT {
@@ -82,5 +100,6 @@ impl Held {
 /// Up to a fifteenth more or less: who got keys together doesn't ask together.
 pub(super) fn jittered(wait: Duration) -> Duration {
     let random = RandomState::new().build_hasher().finish() % 133;
-    wait * (934 + random as u32) / 1000
+    // A wait that is longer than time is as good as that.
+    (wait / 1000).saturating_mul(934 + random as u32)
 }

@@ -21,13 +21,17 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::super::Watched;
 use super::document::Document;
-use super::held::{Held, RENEW_SOONEST, jittered};
+use super::held::{Held, Outlook, RENEW_SOONEST, jittered};
 use super::place::{Missing, Stamp};
 use super::provide::{Issued, Material};
 use crate::error::{Error, Kind, Result};
 
-/// The first requests wait this long for the first value.
+/// Where there is no value, requests wait for one until it has been asked for this long; after that none waits.
 const FIRST: Duration = Duration::from_secs(1);
+
+/// All of a question: what it asks may hang in ways that have no deadline of their own, as a file of a server that is
+/// gone. Longer than each of those that have one.
+const QUESTION: Duration = Duration::from_secs(90);
 
 /// What is stored is looked at again, at most so often.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -77,6 +81,8 @@ struct State {
     /// Grows with every value.
     serial: u64,
     changed: Option<Instant>,
+    /// Since when a value is asked for, if one is just now.
+    asking: Option<Instant>,
 }
 
 /// What the task knows besides.
@@ -141,13 +147,20 @@ impl Keeper {
             return answer;
         }
         let mut state = self.shared.state.subscribe();
+        let asked = state.borrow().asking.unwrap_or_else(Instant::now);
         let answered = state.wait_for(|state| self.shared.answer(state).is_some());
-        let answer = match tokio::time::timeout(FIRST, answered).await {
+        let answer = match tokio::time::timeout_at(asked + FIRST, answered).await {
             Ok(Ok(state)) => self.shared.answer(&state),
             _ => None,
         };
-        answer
-            .unwrap_or_else(|| Err(self.shared.denied("its keys are being asked for, and have not come yet")))
+        answer.unwrap_or_else(|| Err(self.shared.not_yet()))
+    }
+
+    /// What is known of the keys as they are now; `None`: there are none that live.
+    pub(in super::super::super) fn outlook(&self) -> Option<Outlook> {
+        let (_, boot) = self.shared.source.clocks();
+        let state = self.shared.state.borrow();
+        state.held.as_ref().filter(|held| held.lives(boot)).map(Held::outlook)
     }
 }
 
@@ -174,7 +187,15 @@ impl Shared {
         if let Some(held) = state.held.as_ref().filter(|held| held.lives(boot)) {
             return Some(Ok((Arc::clone(&held.material), state.serial)));
         }
-        state.fault.as_ref().map(|words| Err(self.denied(words)))
+        if let Some(words) = &state.fault {
+            return Some(Err(self.denied(words)));
+        }
+        let is_late = state.asking.is_some_and(|asked| asked.elapsed() >= FIRST);
+        is_late.then(|| Err(self.not_yet()))
+    }
+
+    fn not_yet(&self) -> Error {
+        self.denied("its keys are being asked for, and have not come yet")
     }
 
     fn denied(&self, words: &str) -> Error {
@@ -201,6 +222,15 @@ impl Shared {
                 held.suspect(boot);
             }
             // Nobody has to hear of it who waits for a value.
+            false
+        });
+    }
+
+    /// Whether a value is asked for from now on.
+    fn asks(&self, asks: bool) {
+        // Nobody has to hear of it who waits for a value.
+        self.state.send_if_modified(|state| {
+            state.asking = asks.then(Instant::now);
             false
         });
     }
@@ -240,10 +270,12 @@ impl Shared {
 impl Task {
     async fn run(mut self) {
         loop {
+            self.shared.asks(true);
             self.read().await;
             if self.is_due() {
                 self.renew().await;
             }
+            self.shared.asks(false);
             self.wait().await;
         }
     }
@@ -293,7 +325,9 @@ impl Task {
         let Some(document) = self.document.clone() else { return };
         let source = Arc::clone(&self.shared.source);
         let issued = tokio::select! {
-            issued = source.provide(&document) => issued,
+            issued = tokio::time::timeout(QUESTION, source.provide(&document)) => issued.unwrap_or_else(|_| {
+                Err(format!("gave no keys within {} s: see to what it asks", QUESTION.as_secs()))
+            }),
             () = self.other_stored() => return,
         };
         self.again = false;

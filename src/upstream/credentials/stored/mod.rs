@@ -39,6 +39,7 @@ use super::Credentials;
 use crate::error::{Error, Result};
 
 pub use self::document::{Document, Field, KINDS, Kind};
+pub use self::held::Outlook;
 pub use self::keep::Placed;
 pub(in super::super) use self::keeper::Keeper;
 use self::keeper::Source;
@@ -82,6 +83,11 @@ impl Stored {
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// What is known of its keys as they are now; `None`: there are none that live.
+    pub fn outlook(&self) -> Option<Outlook> {
+        self.keeper.as_ref().and_then(|keeper| keeper.outlook())
     }
 
     /// Who has its keys.

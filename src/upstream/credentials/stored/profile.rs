@@ -165,15 +165,23 @@ impl Files<'_> {
     }
 
     async fn role(&self, name: &str, arn: &str, section: &Section, depth: usize) -> Result<Issued, String> {
+        if section.get("mfa_serial").is_some() {
+            return Err(format!(
+                "profile {name} asks for a code of mfa_serial, which nobody enters here: store a command that has the \
+                 session (aws-process)"
+            ));
+        }
         let role = Role {
             arn,
             session: section.get("role_session_name"),
             external_id: section.get("external_id"),
             region: section.get("region"),
+            duration: section.get("duration_seconds"),
             endpoint: self.document.get("sts_endpoint"),
         };
+        let of_profile = |words: String| format!("profile {name}: {words}");
         if let Some(file) = section.get("web_identity_token_file") {
-            return amazon::web_identity_with(file, &role, self.context).await;
+            return amazon::web_identity_with(file, &role, self.context).await.map_err(of_profile);
         }
         let source = match (section.get("source_profile"), section.get("credential_source")) {
             // It may name itself, and then means its own keys.
@@ -192,7 +200,7 @@ impl Files<'_> {
         let source = source.ok_or_else(|| {
             format!("profile {name} has a role, and nothing to ask for it with: give it a source_profile")
         })?;
-        amazon::assume_with(&source, &role, self.context).await
+        amazon::assume_with(&source, &role, self.context).await.map_err(of_profile)
     }
 
     async fn sso(&self, name: &str, section: &Section) -> Result<Issued, String> {
@@ -206,7 +214,7 @@ impl Files<'_> {
         let remedy = format!("run `aws sso login --profile {name}`");
         let file = hex(&Sha1::digest(session.unwrap_or(start).as_bytes()));
         let cache = self.context.places.home.clone().unwrap_or_default().join(".aws/sso/cache");
-        let text = tokio::fs::read_to_string(cache.join(format!("{file}.json"))).await.map(Secret::new);
+        let text = amazon::read_text(&cache.join(format!("{file}.json"))).await;
         let text = text.map_err(|_| format!("there is no SSO session of profile {name}: {remedy}"))?;
         // One that is just being written is read again soon.
         let said: Value = serde_json::from_str(text.expose())
@@ -220,7 +228,7 @@ impl Files<'_> {
         }
         let base = match self.document.get("sso_endpoint") {
             Some(base) => base.trim_end_matches('/').to_owned(),
-            None => format!("https://portal.sso.{region}.amazonaws.com"),
+            None => format!("https://portal.sso.{region}.{}", amazon::domain(region)),
         };
         let url = format!(
             "{base}/federation/credentials?role_name={}&account_id={}",

@@ -154,7 +154,9 @@ async fn helper(command: &str, uri: &str) -> Result<Issued, String> {
     let headers = said["headers"].as_object().ok_or_else(|| format!("{WHO} has no `headers`"))?;
     let mut lines = Vec::new();
     for (name, values) in headers {
-        for value in values.as_array().into_iter().flatten() {
+        let values =
+            values.as_array().ok_or_else(|| format!("{WHO} has a header whose values are no list"))?;
+        for value in values {
             let value = value.as_str().filter(|value| !value.contains(['\n', '\r']));
             let value = value.ok_or_else(|| format!("{WHO} has a header that is no line of text"))?;
             lines.push(format!("{name}: {value}"));
@@ -165,11 +167,13 @@ async fn helper(command: &str, uri: &str) -> Result<Issued, String> {
     }
     let text = Secret::new(lines.join("\n"));
     let headers = Headers::parse(text.expose(), "").map_err(|words| format!("{WHO}: {words}"))?;
-    let until = match said["expires"].as_str() {
-        Some(text) => {
-            Some(parse_time(text).ok_or_else(|| format!("{WHO} has an `expires` that is no time"))?)
-        }
-        None => None,
+    let until = match &said["expires"] {
+        Value::Null => None,
+        text => Some(
+            text.as_str()
+                .and_then(parse_time)
+                .ok_or_else(|| format!("{WHO} has an `expires` that is no time"))?,
+        ),
     };
     Ok(Issued { material: Material::Headers(headers), until, renews: true })
 }

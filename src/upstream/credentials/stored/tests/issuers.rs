@@ -17,14 +17,14 @@ use super::super::place::Places;
 use super::super::provide::{Context, Issued, Material, provide};
 
 /// Answers each request with the next of what it was given, and keeps what it was asked.
-struct Issuer {
+pub(super) struct Issuer {
     addr: SocketAddr,
     asked: Arc<Mutex<Vec<String>>>,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl Issuer {
-    async fn new(answers: Vec<(u16, String)>) -> Self {
+    pub(super) async fn new(answers: Vec<(u16, String)>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
         let addr = listener.local_addr().expect("bound");
         let asked = Arc::new(Mutex::new(Vec::new()));
@@ -54,30 +54,30 @@ impl Issuer {
         Self { addr, asked, task }
     }
 
-    fn url(&self) -> String {
+    pub(super) fn url(&self) -> String {
         format!("http://{}", self.addr)
     }
 
     /// What it was asked, once it has answered all.
-    async fn asked(self) -> Vec<String> {
+    pub(super) async fn asked(self) -> Vec<String> {
         self.task.await.expect("all was asked");
         std::mem::take(&mut *self.asked.lock())
     }
 }
 
-fn context(home: &Path, variables: &[(&str, &str)]) -> Context {
+pub(super) fn context(home: &Path, variables: &[(&str, &str)]) -> Context {
     let variables: BTreeMap<String, String> =
         variables.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
     let places = Places { home: Some(home.into()), variables, ..Places::new(home) };
     Context { places: Arc::new(places), asker: Arc::<Asker>::default() }
 }
 
-async fn given(document: Value, context: &Context) -> Result<Issued, String> {
+pub(super) async fn given(document: Value, context: &Context) -> Result<Issued, String> {
     let document = Document::parse(&document.to_string()).expect("a document");
     provide("work", &document, context).await
 }
 
-fn write(path: &Path, text: &str) {
+pub(super) fn write(path: &Path, text: &str) {
     use std::os::unix::fs::PermissionsExt as _;
     std::fs::create_dir_all(path.parent().expect("a folder")).expect("a temporary folder");
     std::fs::write(path, text).expect("a temporary file");
@@ -100,17 +100,17 @@ fn bearer(issued: &Issued) -> &str {
     }
 }
 
-fn is_in_an_hour(issued: &Issued) -> bool {
+pub(super) fn is_in_an_hour(issued: &Issued) -> bool {
     let left =
         issued.until.and_then(|until| until.duration_since(SystemTime::now()).ok()).unwrap_or_default();
     left > Duration::from_secs(3500) && left <= Duration::from_secs(3600)
 }
 
-fn in_an_hour() -> String {
+pub(super) fn in_an_hour() -> String {
     chrono::DateTime::<chrono::Utc>::from(SystemTime::now() + Duration::from_secs(3600)).to_rfc3339()
 }
 
-fn sts(until: &str) -> String {
+pub(super) fn sts(until: &str) -> String {
     format!(
         "<AssumeRoleResponse><AssumeRoleResult><Credentials><AccessKeyId>ASIA1</AccessKeyId>\
          <SecretAccessKey>s3/cret+</SecretAccessKey><SessionToken>t0ken==</SessionToken>\

@@ -181,8 +181,11 @@ async fn the_first_requests_wait_a_moment_and_then_say_so() {
     let begun = Instant::now();
     assert_eq!(kept.token().await, denied("its keys are being asked for, and have not come yet"));
     assert_eq!(begun.elapsed(), Duration::from_secs(1));
-    let (token, ()) = tokio::join!(kept.token(), async { kept.script.answers.add_permits(10) });
-    assert_eq!(token, good("a-1"));
+    let late = denied("its keys are being asked for, and have not come yet");
+    assert_eq!(kept.token().now_or_never(), Some(late), "none waits a second time");
+    kept.script.answers.add_permits(10);
+    kept.pass(Duration::from_millis(1)).await;
+    assert_eq!(kept.token().now_or_never(), Some(good("a-1")));
     assert!(kept.keeper.has_changed(), "who was refused hears of it");
     kept.pass(Duration::from_secs(7)).await;
     assert!(!kept.keeper.has_changed());
@@ -269,6 +272,45 @@ async fn a_file_that_is_half_written_takes_nothing_away_until_it_is_plain_that_i
     assert_eq!(kept.token().await, denied("is not JSON"));
     kept.store(Ok(document("b")));
     assert_eq!(kept.settled().await, good("b-2"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_question_that_hangs_over_the_end_of_the_keys_is_waited_for_by_nobody() {
+    let kept = Kept::new(Ok(document("a")), Some(HOUR));
+    assert_eq!(kept.token().await, good("a-1"));
+    kept.script.answers.forget_permits(1000);
+    // Each of them is given up, and asked again.
+    kept.pass(HOUR * 99 / 100).await;
+    assert_eq!(kept.token().now_or_never(), Some(good("a-1")), "they live");
+    kept.pass(HOUR / 100 + Duration::from_secs(1)).await;
+    let words = kept.token().now_or_never().expect("nobody waits").expect_err("they are over");
+    assert!(words.contains("gave no keys within 90 s"), "{words}");
+    kept.script.answers.add_permits(10);
+    kept.pass(Duration::from_secs(65)).await;
+    assert!(kept.token().now_or_never().is_some_and(|token| token.is_ok()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_known_of_the_time_that_keys_have_left() {
+    let kept = Kept::new(Ok(document("a")), Some(HOUR));
+    assert_eq!(kept.keeper.outlook(), None);
+    assert_eq!(kept.token().await, good("a-1"));
+    let (now, _) = kept.script.clocks();
+    let outlook = kept.keeper.outlook().expect("keys");
+    let left = |time: Option<SystemTime>| time.and_then(|time| time.duration_since(now).ok());
+    assert_eq!(left(outlook.ends), Some(HOUR));
+    assert!(left(outlook.renews).is_some_and(|left| left > HOUR * 69 / 100 && left < HOUR * 81 / 100));
+    kept.gives(Err("no"));
+    kept.pass(HOUR).await;
+    assert_eq!(kept.keeper.outlook(), None, "they are over");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_life_that_is_longer_than_time_is_one() {
+    let kept = Kept::new(Ok(document("a")), Some(Duration::from_secs(9_000_000_000_000_000_000)));
+    assert_eq!(kept.token().await, good("a-1"));
+    kept.pass(DAY).await;
+    assert_eq!(kept.token().await, good("a-1"));
 }
 
 #[tokio::test(start_paused = true)]

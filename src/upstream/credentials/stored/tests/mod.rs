@@ -2,3 +2,4 @@
 
 mod issuers;
 mod keepers;
+mod wrong_answers;
