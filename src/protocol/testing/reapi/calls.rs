@@ -72,7 +72,7 @@ async fn a_reader_is_told_that_its_results_are_not_taken() {
     let api = Api::new();
     for (route, expected) in [(Route::GetCapabilities, true), (Route::GetCapabilities.for_reader(), false)] {
         let mut request = Request::post(METHODS[0]);
-        request = request.version(Version::HTTP_2);
+        request = request.version(hyper::Version::HTTP_2);
         let body = Full::new(framed(&[wire::GetCapabilitiesRequest::default()]));
         let answer = api.frontend.answer(route, request.body(body).expect("a request")).await;
         let body = answer.into_body().collect().await.expect("a whole body").to_bytes();
