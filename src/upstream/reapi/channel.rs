@@ -82,13 +82,14 @@ impl Channel {
         if let Some(connection) = self.open() {
             return Ok(connection);
         }
-        let made = tokio::time::timeout(self.connect, self.make()).await;
         let authority = self.service.authority();
+        let failed = |words: String| Fault::state(Signal::Fault, format!("connect to {authority}: {words}"));
+        // Before the clock starts: the platform has hundreds of roots, and none of them is far away.
+        let tls = self.tls().await.map_err(failed)?;
+        let made = tokio::time::timeout(self.connect, self.make(tls)).await;
         let sender = match made {
             Ok(Ok(sender)) => sender,
-            Ok(Err(words)) => {
-                return Err(Fault::state(Signal::Fault, format!("connect to {authority}: {words}")));
-            }
+            Ok(Err(words)) => return Err(failed(words)),
             Err(_) => {
                 let words = format!("no connection to {authority} within {} ms", self.connect.as_millis());
                 return Err(Fault::state(Signal::Deadline, words));
@@ -116,16 +117,24 @@ impl Channel {
         self.current.lock().clone().filter(|connection| !connection.sender.is_closed())
     }
 
-    async fn make(&self) -> Result<SendRequest<tonic::body::Body>, String> {
-        let Service { host, port, is_tls, files, .. } = &self.service;
+    /// What it speaks TLS by, if it does.
+    async fn tls(&self) -> Result<Option<TlsConnector>, String> {
+        if !self.service.is_tls {
+            return Ok(None);
+        }
+        let files = self.service.files.clone();
+        let config = tokio::task::spawn_blocking(move || config(&files)).await;
+        let config = config.map_err(|_ended| "the upstream runtime has stopped".to_owned())??;
+        Ok(Some(TlsConnector::from(Arc::new(config))))
+    }
+
+    async fn make(&self, tls: Option<TlsConnector>) -> Result<SendRequest<tonic::body::Body>, String> {
+        let Service { host, port, .. } = &self.service;
         let tcp = TcpStream::connect((&**host, *port)).await.map_err(|error| error.to_string())?;
         tcp.set_nodelay(true).map_err(|error| error.to_string())?;
-        let io: Box<dyn Io> = if *is_tls {
-            let files = files.clone();
-            let config = tokio::task::spawn_blocking(move || config(&files)).await;
-            let config = config.map_err(|_ended| "the upstream runtime has stopped".to_owned())??;
+        let io: Box<dyn Io> = if let Some(tls) = tls {
             let name = ServerName::try_from(host.clone()).map_err(|error| error.to_string())?;
-            let stream = TlsConnector::from(Arc::new(config)).connect(name, tcp).await.map_err(tls_words)?;
+            let stream = tls.connect(name, tcp).await.map_err(tls_words)?;
             if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
                 return Err("its TLS doesn't speak HTTP/2: a wrong port?".into());
             }
