@@ -1,4 +1,4 @@
-//! Caches of the Remote Execution API as upstreams: a Larder behind a Larder, with a token, and casd.
+//! Caches of the Remote Execution API as upstreams: a Larder behind a Larder, by TLS and with a token, and casd.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -28,6 +28,15 @@ pub(crate) fn far() -> (Daemon, String, String) {
     let far = Setup::new().config(&listener).start();
     let token = far.token(&["--bearer", "laptops"]);
     (far, format!("grpc://{open}/team"), token)
+}
+
+/// The same by TLS, with what `larder tls init` makes.
+fn far_by_tls(pki: &Pki) -> (Daemon, String, String) {
+    let open = free_addr();
+    let everywhere = SocketAddr::from(([0, 0, 0, 0], open.port()));
+    let far = Setup::new().config(&pki.listener(everywhere, "")).start();
+    let token = far.token(&["--bearer", "laptops"]);
+    (far, format!("grpcs://localhost:{}/team?ca={}", open.port(), pki.ca().display()), token)
 }
 
 /// A web server that has a page for everything. It ends with the test's process.
@@ -93,8 +102,11 @@ impl Callers {
 
 #[test]
 fn two_machines_behind_a_larder_that_goes_away() {
-    let (far, url, token) = far();
-    let machine = || Setup::new().upstream(&url).keys(&token).start();
+    let pki = Pki::new(&[]);
+    let (far, url, token) = far_by_tls(&pki);
+    // A test's daemon takes long over TLS when other tests run beside it.
+    let patient = "connect = \"5 s\"\nfirst_byte = \"10 s\"";
+    let machine = || Setup::new().config(patient).upstream(&url).keys(&token).start();
     let (desk, laptop) = (machine(), machine());
     let on_desk = Callers::of("v1");
     on_desk.build(&desk, Run::all_ran, "first build ever");

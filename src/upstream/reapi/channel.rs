@@ -84,7 +84,7 @@ impl Channel {
         }
         let authority = self.service.authority();
         let failed = |words: String| Fault::state(Signal::Fault, format!("connect to {authority}: {words}"));
-        // Before the clock starts: the platform has hundreds of roots, and none of them is far away.
+        // Before the clock starts: the platform has more than a hundred roots, and they lie here.
         let tls = self.tls().await.map_err(failed)?;
         let made = tokio::time::timeout(self.connect, self.make(tls)).await;
         let sender = match made {
