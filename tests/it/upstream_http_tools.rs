@@ -202,7 +202,6 @@ fn gradle_and_ccache_find_on_a_server_of_theirs_what_was_built_before_it() {
     let straight = |folder: &str| format!("http://{}@{addr}/{folder}", nginx::ACCOUNT);
     let subdirs = desk("subdirs?dialect=ccache");
     is_found_there(&Ccache::<0, 0>::checkout("v1"), &subdirs, |ccache| ccache.build_at(&straight("subdirs")));
-    is_found_there(&Ccache::<1, 0>::checkout("v1"), &subdirs, |ccache| ccache.build_at(&straight("subdirs")));
     let flat = desk("flat?dialect=ccache&layout=flat");
     ccache_finds::<1, 2, 1>(&flat, &straight("flat"));
     let bazel = desk("bazel?dialect=ccache&layout=bazel");
