@@ -216,6 +216,10 @@ impl Shared {
             if state.fault.as_deref() != Some(&*words) {
                 let until = if goes_on { "; the last keys go on for now" } else { "" };
                 tracing::warn!(credential = &*self.name, "{words}{until}");
+                if !goes_on && state.fault.is_some() {
+                    // Whoever shows the words of an earlier refusal is to show these.
+                    state.changed = Some(Instant::now());
+                }
             }
             state.fault = Some(words.into());
         });

@@ -291,6 +291,21 @@ async fn a_question_that_hangs_over_the_end_of_the_keys_is_waited_for_by_nobody(
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_shows_a_refusal_hears_of_one_in_other_words() {
+    let kept = Kept::new(Ok(document("a")), None);
+    kept.gives(Err("no"));
+    assert_eq!(kept.token().await, denied("no"));
+    kept.pass(HOUR).await;
+    assert!(!kept.keeper.has_changed(), "it says the same");
+    kept.gives(Err("not to you"));
+    while kept.token().await == denied("no") {
+        kept.pass(Duration::from_secs(1)).await;
+    }
+    assert_eq!(kept.token().await, denied("not to you"));
+    assert!(kept.keeper.has_changed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_known_of_the_time_that_keys_have_left() {
     let kept = Kept::new(Ok(document("a")), Some(HOUR));
     assert_eq!(kept.keeper.outlook(), None);
