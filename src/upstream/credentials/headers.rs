@@ -10,7 +10,6 @@
 //! sent as the base64 that is meant.
 
 use std::fmt;
-use std::path::Path;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -172,11 +171,22 @@ impl Sender {
         }
     }
 
-    /// The file, if there is one.
-    pub(in super::super) fn path(&self) -> Option<&Path> {
+    /// What to do when the upstream doesn't let us in.
+    pub(in super::super) fn remedy(&self) -> String {
         match self {
-            Self::Fixed(_) | Self::Stored(_) => None,
-            Self::File(file) => Some(file.path()),
+            Self::File(file) => {
+                format!("correct the token in {}; a changed file is read by itself", file.path().display())
+            }
+            Self::Stored(keeper) => {
+                let name = keeper.name();
+                format!(
+                    "the stored credential `{name}` is not let in: store the right one with `larder login {name}`"
+                )
+            }
+            Self::Fixed(headers) if headers.0.is_empty() => {
+                "give a token: credentials=FILE in the URL of the upstream, or LARDER_UPSTREAM_TOKEN".into()
+            }
+            Self::Fixed(_) => "correct LARDER_UPSTREAM_TOKEN, and start larder again".into(),
         }
     }
 }
@@ -241,7 +251,7 @@ mod tests {
                 assert!(std::time::Instant::now() < deadline, "{wanted} is never sent");
                 tokio::task::yield_now().await;
             }
-            assert!(sender.has_changed() && sender.path().is_none());
+            assert!(sender.has_changed() && sender.remedy().contains("larder login work"));
         }
         runtime.stop(std::time::Duration::from_secs(1)).await;
     }

@@ -36,8 +36,8 @@ use super::remote::RemoteSettings;
 use super::runtime::Spawner;
 use super::times::{in_time, seconds_ahead};
 use super::{
-    Credentials, Direction, Fault, GetOptions, Got, Listed, Looked, Object, ObjectMeta, PutDone, PutOptions,
-    Signal, Source, Upstream,
+    Direction, Fault, GetOptions, Got, Listed, Looked, Object, ObjectMeta, PutDone, PutOptions, Signal,
+    Source, Upstream,
 };
 use crate::error::Result;
 use crate::key::ObjectName;
@@ -75,7 +75,7 @@ impl Http {
             origin: server.origin(),
             paths: Paths::new(server.dialect, [&server.prefix, prefix]),
             client,
-            remedy: remedy(&sender, &settings.credentials),
+            remedy: sender.remedy(),
             sender,
             whole: Whole::default(),
             stall: settings.stall,
@@ -334,26 +334,6 @@ impl Upstream for Http {
 impl fmt::Debug for Http {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Http({}, {:?})", self.origin, self.paths)
-    }
-}
-
-/// What to do when the server doesn't let us in.
-fn remedy(sender: &Sender, credentials: &Credentials) -> String {
-    match (sender.path(), credentials) {
-        (Some(path), _) => {
-            format!("correct the token in {}; a changed file is read by itself", path.display())
-        }
-        (None, Credentials::Token(_)) => "correct LARDER_UPSTREAM_TOKEN, and start larder again".into(),
-        (None, Credentials::Anonymous) => {
-            "give a token: credentials=FILE in the URL of the upstream, or LARDER_UPSTREAM_TOKEN".into()
-        }
-        (None, Credentials::Stored(stored)) => {
-            let name = stored.name();
-            format!(
-                "the stored credential `{name}` is not let in: store the right one with `larder login {name}`"
-            )
-        }
-        (None, _) => "renew what the upstream is sent".into(),
     }
 }
 

@@ -213,7 +213,7 @@ impl Calls {
         let (words, retry_after) = (words(method, &status), asked_wait(&status));
         match status.code() {
             Code::Unauthenticated | Code::PermissionDenied => {
-                Fault::state(Signal::Denied, format!("{words}; {}", self.remedy()))
+                Fault::state(Signal::Denied, format!("{words}; {}", self.sender.remedy()))
             }
             // Without a word about when, UNAVAILABLE is as good as no answer.
             Code::ResourceExhausted => Failure::Throttled { retry_after }.into(),
@@ -238,15 +238,6 @@ impl Calls {
                 Fault::state(Signal::Fault, format!("{words}; {hint}"))
             }
             _ => Fault::state(Signal::Fault, words),
-        }
-    }
-
-    /// Where the keys are to be replaced.
-    fn remedy(&self) -> String {
-        match self.sender.path() {
-            Some(path) => format!("replace the token in the credentials file {}", path.display()),
-            None => "give a token in LARDER_UPSTREAM_TOKEN, or in a file that the upstream names as credentials=FILE"
-                .into(),
         }
     }
 }
