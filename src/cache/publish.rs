@@ -178,7 +178,7 @@ impl Put {
     async fn keep_only(&self, record: Record) -> Result<()> {
         let inner = &self.cache.inner;
         if let Some(stored) = inner.outbox.get(self.asked.id, &self.asked.canonical).await? {
-            inner.cache.adopt(&inner.outbox, &stored, record).await?;
+            inner.cache.adopt(&inner.outbox, &stored, record, Guard::Always).await?;
             inner.outbox.remove(self.asked.id, Some(stored.generation)).await?;
         }
         Ok(())

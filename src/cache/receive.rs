@@ -310,7 +310,6 @@ impl Receiving {
         let (inner, id) = (&self.cache.inner, self.asked.id);
         match published {
             Ok(Some(generation)) => {
-                inner.stats.fills.one();
                 inner.facts.note_checked(id, self.remote.id());
                 match held {
                     Some((meta, links, body)) => {
@@ -320,6 +319,8 @@ impl Receiving {
                     }
                     None => inner.memory.forget(id),
                 }
+                // Last, so that who sees the count finds the entry as it will be found from here on.
+                inner.stats.fills.one();
             }
             Ok(None) => tracing::debug!(object = %self.name, "a fill gave way to a newer commit"),
             Err(error) => {

@@ -8,7 +8,7 @@ use crate::entry::{Attrs, Meta, Tier};
 use crate::error::{Error, Kind, Result};
 use crate::key::ObjectName;
 use crate::stats::Shed;
-use crate::store::{QueueTag, Queued, Record};
+use crate::store::{Guard, QueueTag, Queued, Record};
 
 /// An upstream, the name there, and room in the queue.
 #[derive(Debug)]
@@ -51,7 +51,9 @@ impl Cache {
         } else {
             let queue = Some((route.tag, Arc::from(route.name.as_str())));
             let record = Record { queue, ..(*stored.record).clone() };
-            let Some(generation) = self.inner.outbox.adopt(&self.inner.cache, &stored, record).await? else {
+            let Some(generation) =
+                self.inner.outbox.adopt(&self.inner.cache, &stored, record, Guard::Always).await?
+            else {
                 return Ok(true);
             };
             self.inner.cache.remove(asked.id, Some(stored.generation)).await?;

@@ -20,7 +20,7 @@ use crate::entry::{Attrs, Meta};
 use crate::error::{Error, Kind, Result};
 use crate::key::{Key, Namespace, ObjectName, Owner, Policy, Scope};
 use crate::links::{self, Link, Links};
-use crate::store::{QueueTag, Queued, Record, Store, Stored};
+use crate::store::{Guard, QueueTag, Queued, Record, Store, Stored};
 use crate::upstream::{Failure, Looked, ObjectMeta, PutDone, PutIf, PutOptions, Remote, Source};
 
 /// How an upload went.
@@ -162,10 +162,14 @@ impl Cache {
             }
             return;
         }
-        if keep {
+        // Who overtakes the row, a delete or a later PUT, commits to the outbox and then supersedes what the cache store
+        // has. Where the row is still the outbox's after the ticket was taken, the guard sees either.
+        let ticket = self.inner.cache.begin(row.id);
+        if keep && outbox.generation(row.id) == Some(row.generation) {
             let mut record = Record { queue: None, ..(*stored.record).clone() };
             record.meta.origin_etag = etag.or(record.meta.origin_etag);
-            if let Err(error) = self.inner.cache.adopt(outbox, stored, record).await {
+            let guard = Guard::Unchanged(&ticket);
+            if let Err(error) = self.inner.cache.adopt(outbox, stored, record, guard).await {
                 tracing::debug!(entry = %row.id, %error, "an uploaded entry can't be kept here");
             }
         }

@@ -27,6 +27,14 @@ struct Pace {
     streak: usize,
 }
 
+/// Rows that wait for what they name, until anything has ended.
+#[derive(Debug, Default)]
+struct Blocked {
+    rows: HashSet<Generation>,
+    /// Uploads that have ended so far.
+    ends: u64,
+}
+
 /// An upload that failed although its upstream is well is tried again after this, doubling.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(60);
@@ -67,10 +75,9 @@ async fn drain(cache: Cache, tag: QueueTag) -> QueueTag {
     let mut slots = cache.inner.remotes.changes();
     let mut remote = cache.inner.remotes.written_as(tag);
     let mut states = remote.as_ref().map(Remote::changes);
-    let mut uploads: JoinSet<(Queued, Ending)> = JoinSet::new();
+    let mut uploads: JoinSet<(Queued, u64, Ending)> = JoinSet::new();
     let mut pauses: JoinSet<Queued> = JoinSet::new();
-    // Rows that wait for what they name. Looked at again whenever an upload ends.
-    let mut blocked: HashSet<Generation> = HashSet::new();
+    let mut blocked = Blocked::default();
     let mut retry = RETRY_FIRST;
     loop {
         if remote.is_none() && uploads.is_empty() && pauses.is_empty() {
@@ -78,26 +85,27 @@ async fn drain(cache: Cache, tag: QueueTag) -> QueueTag {
         }
         while let Some(remote) = remote.as_ref().filter(|remote| remote.writable())
             && uploads.len() < pace.at_once
-            && let Some(row) = cache.inner.queue.next(tag, &blocked)
+            && let Some(row) = cache.inner.queue.next(tag, &blocked.rows)
         {
-            let (cache, remote) = (cache.clone(), remote.clone());
+            let (cache, remote, ends) = (cache.clone(), remote.clone(), blocked.ends);
             uploads.spawn(async move {
                 let ending = cache.upload(&remote, row).await;
-                (row, ending)
+                (row, ends, ending)
             });
         }
         tokio::select! {
             ended = uploads.join_next(), if !uploads.is_empty() => {
-                let Some(Ok((row, ending))) = ended else { continue };
-                blocked.clear();
+                let Some(Ok((row, ends, ending))) = ended else { continue };
+                blocked.rows.clear();
                 match ending {
                     Ending::Done | Ending::Ended => {
+                        blocked.ends += 1;
                         cache.inner.queue.end(row);
                         pace.success();
                         retry = RETRY_FIRST;
                     }
                     Ending::Blocked => {
-                        blocked.insert(row.generation);
+                        blocked.insert(row.generation, ends);
                         cache.inner.queue.back(row);
                     }
                     Ending::Again { after, slower } => {
@@ -120,7 +128,7 @@ async fn drain(cache: Cache, tag: QueueTag) -> QueueTag {
                     cache.inner.queue.back(row);
                 }
             }
-            () = cache.inner.queue.woken(tag) => blocked.clear(),
+            () = cache.inner.queue.woken(tag) => blocked.rows.clear(),
             () = changed(&mut states) => retry = RETRY_FIRST,
             // The sender is the cache's.
             _ = slots.changed() => {
@@ -130,7 +138,7 @@ async fn drain(cache: Cache, tag: QueueTag) -> QueueTag {
                     states = now.as_ref().map(Remote::changes);
                     remote = now;
                     pace = Pace::of(&cache);
-                    blocked.clear();
+                    blocked.rows.clear();
                     retry = RETRY_FIRST;
                 }
             }
@@ -144,6 +152,18 @@ async fn changed(states: &mut Option<watch::Receiver<u64>>) {
         // An upstream is held by who waits here, so the sender is there.
         Some(states) => _ = states.changed().await,
         None => std::future::pending().await,
+    }
+}
+
+// === impl Blocked ===
+
+impl Blocked {
+    /// A row was found to wait by an upload that began after so many had ended. What it waits for may be among those
+    /// that have ended since: then it is looked at again at once, for nothing may be left that would wake it.
+    fn insert(&mut self, row: Generation, ends: u64) {
+        if ends == self.ends {
+            self.rows.insert(row);
+        }
     }
 }
 
@@ -173,6 +193,16 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_row_waits_only_while_nothing_has_ended_since_it_was_looked_at() {
+        let mut blocked = Blocked::default();
+        blocked.insert(Generation(1), 0);
+        blocked.ends += 1;
+        blocked.insert(Generation(2), 0);
+        blocked.insert(Generation(3), 1);
+        assert_eq!(blocked.rows, HashSet::from([Generation(1), Generation(3)]));
+    }
 
     #[test]
     fn the_pace_grows_by_one_and_halves() {

@@ -18,19 +18,20 @@ impl Store {
         from: &Self,
         stored: &Stored,
         record: Record,
+        unchanged: Option<u64>,
     ) -> Result<Option<Generation>> {
         let generation = Some(stored.generation);
         let adopted = match &stored.found {
             Found::Nothing => return Err(Error::invalid("a queued delete can't be kept")),
             Found::Inline(body) => {
                 let content = Content::Small(body.clone());
-                self.0.commit(Commit { record, content, unchanged: None, generation })?
+                self.0.commit(Commit { record, content, unchanged, generation })?
             }
             Found::File(_, crcs) => {
                 let source = from.0.folders.file(stored.record.id, stored.generation);
-                match self.link(source, record.clone(), crcs, stored.generation).await? {
+                match self.link(source, record.clone(), crcs, stored.generation, unchanged).await? {
                     Some(adopted) => adopted,
-                    None => self.copy(from, stored, record).await?,
+                    None => self.copy(from, stored, record, unchanged).await?,
                 }
             }
         };
@@ -49,6 +50,7 @@ impl Store {
         record: Record,
         crcs: &Arc<[u32]>,
         generation: Generation,
+        unchanged: Option<u64>,
     ) -> Result<Option<Option<Generation>>> {
         let (inner, crcs) = (Arc::clone(&self.0), crcs.to_vec());
         let linked = tokio::task::spawn_blocking(move || {
@@ -57,7 +59,7 @@ impl Store {
                 return Ok(None);
             }
             let content = Content::Large(draft.clone(), crcs);
-            let commit = Commit { record, content, unchanged: None, generation: Some(generation) };
+            let commit = Commit { record, content, unchanged, generation: Some(generation) };
             let committed = inner.commit(commit);
             // Still there when it was not installed, or when it is here already under the same name.
             super::file::unlink(&draft);
@@ -66,12 +68,18 @@ impl Store {
         super::draft::joined(linked.await)
     }
 
-    async fn copy(&self, from: &Self, stored: &Stored, record: Record) -> Result<Option<Generation>> {
+    async fn copy(
+        &self,
+        from: &Self,
+        stored: &Stored,
+        record: Record,
+        unchanged: Option<u64>,
+    ) -> Result<Option<Generation>> {
         let mut body = from.body(stored, 0..stored.len())?;
         let mut draft = self.draft(Some(stored.len())).await?;
         while let Some(piece) = body.next().await {
             draft.write(piece?).await?;
         }
-        draft.commit(record, None, Some(stored.generation)).await
+        draft.commit(record, unchanged, Some(stored.generation)).await
     }
 }

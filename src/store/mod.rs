@@ -312,13 +312,19 @@ impl Store {
     }
 
     /// Moves an entry of `from` here, generation kept, and removes it and its rows of the queue there. `None`: this
-    /// store has a newer one, and nothing was moved.
+    /// store has a newer one, or the guard refused, and nothing was moved.
     ///
     /// # Errors
     /// `NoSpace`, or the disk's; the entry is still in `from`.
-    pub async fn adopt(&self, from: &Self, stored: &Stored, record: Record) -> Result<Option<Generation>> {
+    pub async fn adopt(
+        &self,
+        from: &Self,
+        stored: &Stored,
+        record: Record,
+        guard: Guard<'_>,
+    ) -> Result<Option<Generation>> {
         self.ready().await?;
-        self.adopt_from(from, stored, record).await
+        self.adopt_from(from, stored, record, guard.state()).await
     }
 }
 

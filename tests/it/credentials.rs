@@ -245,7 +245,7 @@ fn a_server_by_http_is_sent_a_token_headers_or_what_a_helper_prints() {
     login(&setup, r#"{"kind":"token","token":"not-of-the-hub"}"#);
     let daemon = setup.start();
     let words = denied(&daemon, "wrong");
-    assert!(words.contains("run `larder login work`") && !words.contains("not-of-the-hub"), "{words}");
+    assert!(words.contains("`larder login work`") && !words.contains("not-of-the-hub"), "{words}");
     login(&setup, &format!(r#"{{"kind":"token","token":"{}"}}"#, hub.token));
     drains(&daemon);
 }

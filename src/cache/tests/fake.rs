@@ -61,6 +61,8 @@ pub(crate) struct Fake {
     pub(crate) weather: Mutex<Weather>,
     pub(crate) gets: AtomicU64,
     pub(crate) heads: AtomicU64,
+    /// Writes that have begun.
+    pub(crate) begun: AtomicU64,
     /// The names written, in order.
     pub(crate) puts: Mutex<Vec<String>>,
     /// Every answer's head takes one.
@@ -88,6 +90,7 @@ impl Fake {
             weather: Mutex::default(),
             gets: AtomicU64::new(0),
             heads: AtomicU64::new(0),
+            begun: AtomicU64::new(0),
             puts: Mutex::default(),
             answers: Semaphore::new(PLENTY),
             pieces: Arc::new(Semaphore::new(PLENTY)),
@@ -212,6 +215,7 @@ impl Upstream for Fake {
         options: &'a PutOptions,
     ) -> BoxFuture<'a, Result<PutDone, Fault>> {
         Box::pin(async move {
+            self.begun.fetch_add(1, Ordering::Relaxed);
             self.answer().await;
             match *self.weather.lock() {
                 Weather::Refuses => return Err(Failure::Refused("EntityTooLarge".into()).into()),

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use std::sync::atomic::Ordering;
+
 use super::fake::{AC, BLOB, TURBO, Weather};
 use super::*;
 use crate::entry::Tier;
@@ -222,6 +224,26 @@ async fn a_delete_is_seen_at_once_and_goes_upstream() {
     bench.drained().await;
     assert_eq!(bench.fake.body("blob/x"), None);
     assert_eq!(bench.get(&named(BLOB, "x")).await, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_deleted_while_it_was_uploaded_does_not_come_back() {
+    let bench = Bench::new(|_| {});
+    for (before, body) in [Bytes::from_static(b"x"), noise(300_000)].iter().enumerate() {
+        bench.fake.hold_answers();
+        bench.put(&named(BLOB, "x"), body).await;
+        while bench.fake.begun.load(Ordering::Relaxed) == before as u64 {
+            tokio::task::yield_now().await;
+        }
+        assert!(
+            bench.cache.delete(bench.scope(), &named(BLOB, "x"), Precondition::None).await.expect("deleted")
+        );
+        bench.fake.answers.add_permits(1 << 30);
+        bench.drained().await;
+        assert_eq!(bench.fake.body("blob/x"), None, "the delete goes after the upload");
+        assert_eq!(bench.get(&named(BLOB, "x")).await, None);
+        assert_eq!(bench.fake.puts.lock().pop().as_deref(), Some("blob/x"), "it was uploaded");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

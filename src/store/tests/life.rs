@@ -215,7 +215,7 @@ async fn an_entry_moves_from_the_outbox_to_the_cache() {
     for name in ["small", "large"] {
         let stored = outbox.find(name).await.expect("found");
         let record = Record { queue: None, ..(*stored.record).clone() };
-        let adopted = cache.store.adopt(&outbox.store, &stored, record).await.expect("adopt");
+        let adopted = cache.store.adopt(&outbox.store, &stored, record, Guard::Always).await.expect("adopt");
         assert_eq!(adopted, Some(stored.generation));
         assert!(outbox.find(name).await.is_none(), "{name}");
         // It was open there, and still reads.
@@ -239,10 +239,28 @@ async fn an_older_entry_is_not_adopted() {
     }
     let stored = outbox.find("x").await.expect("found");
     let record = (*stored.record).clone();
-    assert_eq!(cache.store.adopt(&outbox.store, &stored, record).await.expect("adopt"), None);
+    assert_eq!(cache.store.adopt(&outbox.store, &stored, record, Guard::Always).await.expect("adopt"), None);
     assert_eq!(cache.body("x").await.as_deref(), Some(&b"newer"[..]));
     assert!(outbox.find("x").await.is_some());
     assert_eq!(cache.drafts(), 0);
+}
+
+#[tokio::test]
+async fn an_entry_that_was_overtaken_is_not_adopted() {
+    let outbox = Bench::with_role(Role::Outbox, settings()).await;
+    let cache = Bench::new(settings()).await;
+    outbox.put("small", b"1").await;
+    outbox.put_large("large", &bytes(300_000, 7)).await;
+    for name in ["small", "large"] {
+        let stored = outbox.find(name).await.expect("found");
+        let record = (*stored.record).clone();
+        let ticket = cache.store.begin(id(name));
+        cache.store.supersede(id(name), Generation(u64::MAX));
+        let guard = Guard::Unchanged(&ticket);
+        assert_eq!(cache.store.adopt(&outbox.store, &stored, record, guard).await.expect("adopt"), None);
+        assert!(cache.find(name).await.is_none() && outbox.find(name).await.is_some(), "{name}");
+    }
+    assert_eq!((cache.files().len(), cache.drafts()), (0, 0));
 }
 
 #[tokio::test]

@@ -276,7 +276,12 @@ impl World {
         let still_newer = self.model.get(&key).is_some_and(|entry| entry.generation > generation);
         let stored = self.outbox.find(&name).await.expect("found");
         let record = (*stored.record).clone();
-        let adopted = self.bench().store.adopt(&self.outbox.store, &stored, record).await.expect("adopt");
+        let adopted = self
+            .bench()
+            .store
+            .adopt(&self.outbox.store, &stored, record, Guard::Always)
+            .await
+            .expect("adopt");
         assert_eq!(adopted, (!still_newer).then_some(generation));
         if adopted.is_some() {
             self.committed(key, generation, body, None);

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{Checkout, Failed, Run, Tool, ended, finish, text_of, tool};
+use super::{Checkout, Failed, QUICK_JVM, Run, Tool, ended, finish, text_of, tool};
 
 /// A Bazel workspace with two rules, the second reading the first.
 pub(crate) struct Bazel {
@@ -80,7 +80,9 @@ impl Bazel {
             Version::V4 => "bazel-4",
         };
         let mut command = self.checkout.command(tool(name));
-        command.args(["--batch", "--nohome_rc"]);
+        command
+            .args(["--batch", "--nohome_rc"])
+            .args(QUICK_JVM.map(|flag| format!("--host_jvm_args={flag}")));
         if self.version == Version::V2 {
             // What it unpacks once is the same for all.
             let shared = tool(name).parent().and_then(Path::parent).expect("two levels up").join("bazel");

@@ -1,7 +1,7 @@
 //! Gradle on two tasks, the second reading what the first wrote. Its own cache is off: what it doesn't run comes from
 //! the remote one.
 
-use super::{Checkout, Run, Tool, finish};
+use super::{Checkout, QUICK_JVM, Run, Tool, finish};
 
 /// A Gradle build.
 pub(crate) struct Gradle(Checkout);
@@ -16,6 +16,7 @@ impl Gradle {
                 .command("gradle")
                 .args(["two", "--build-cache", "--no-daemon", "--console=plain"])
                 .env("GRADLE_USER_HOME", self.0.0.path().join("home/gradle"))
+                .env("JAVA_OPTS", QUICK_JVM.join(" "))
                 .env("CACHE", url)
                 .envs(
                     account

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::{Checkout, Run, Tool, finish, tool};
+use super::{Checkout, QUICK_JVM, Run, Tool, finish, tool};
 use crate::support::sha256;
 
 /// A Maven project of two modules.
@@ -42,10 +42,7 @@ impl Tool for Maven {
                 .arg("-Dmaven.build.cache.remote.save.enabled=true")
                 // Java asks the machine for the home folder, not HOME; a mirror in somebody's settings.xml there would
                 // take the cache's address over.
-                .env(
-                    "MAVEN_OPTS",
-                    format!("-Duser.home={} -XX:TieredStopAtLevel=1 -XX:+UseSerialGC", home.display()),
-                ),
+                .env("MAVEN_OPTS", format!("-Duser.home={} {}", home.display(), QUICK_JVM.join(" "))),
         );
         let text = String::from_utf8_lossy(&output.stdout);
         let count = |what: &str| text.lines().filter(|line| line.contains(what)).count();

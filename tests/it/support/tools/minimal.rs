@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use super::{Checkout, ended, finish, tool};
+use super::{Checkout, QUICK_JVM, ended, finish, tool};
 
 /// A workspace of [`Minimal::LEAVES`] rules that write files of some size, and one that reads them all. Bazel's own server
 /// runs on from build to build, and remembers what it never downloaded.
@@ -79,6 +79,7 @@ impl Minimal {
         let mut command = self.checkout.command(tool("bazel"));
         command
             .args(["--nohome_rc", "--nosystem_rc", "--max_idle_secs=60"])
+            .args(QUICK_JVM.map(|flag| format!("--host_jvm_args={flag}")))
             .arg(format!("--output_user_root={}", shared.display()))
             .arg(format!("--output_base={}", self.checkout.0.path().join("base").display()));
         command
