@@ -22,7 +22,7 @@ mod units;
 mod unreadable;
 
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
@@ -183,6 +183,16 @@ fn of_system(system: bool, environment: &Environment) -> Environment {
     Environment { system: system || environment.system, ..environment.clone() }
 }
 
+/// The folders of the daemon that the configuration describes; `None` where a flag names one, or where it is no help.
+fn described(dir: Option<&Path>, system: bool, environment: &Environment) -> Option<Folders> {
+    if dir.is_some() {
+        return None;
+    }
+    // What else is wrong with it is for who starts the daemon, and for `larder check`.
+    let flags = Flags { system, ..Flags::default() };
+    Config::read_anyway(&flags, environment).0.map(|config| config.folders)
+}
+
 /// All of them, and that nothing was begun.
 fn complain_of(problems: &[Problem]) -> ExitCode {
     for problem in problems {
@@ -236,8 +246,11 @@ impl Where {
             return Ok(socket);
         }
         let is_default = self.dir.is_none() && !self.system && !environment.system;
-        let own = Folders::socket(self.dir, &of_system(self.system, environment))
-            .map_err(|words| format!("the admin socket {words}"))?;
+        let own = match described(self.dir.as_deref(), self.system, environment) {
+            Some(folders) => folders.socket,
+            None => Folders::socket(self.dir, &of_system(self.system, environment))
+                .map_err(|words| format!("the admin socket {words}"))?,
+        };
         let system = Folders::system_socket();
         Ok(if is_default && !own.exists() && system.exists() { system } else { own })
     }

@@ -16,7 +16,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use sha2::Sha256;
 
-use super::{complain, of_system};
+use super::{complain, described, of_system};
 use crate::config::{Environment, Folders};
 use crate::key::Namespace;
 use crate::keyring::{self, Access, Door, Issued, Secret, Wish};
@@ -334,8 +334,11 @@ impl Whose {
 
     /// The daemon's state folder.
     pub(super) fn state(self, environment: &Environment) -> Result<PathBuf, String> {
-        Folders::state(self.dir, &of_system(self.system, environment))
-            .map_err(|words| format!("find the state folder: it {words}"))
+        match described(self.dir.as_deref(), self.system, environment) {
+            Some(folders) => Ok(folders.state),
+            None => Folders::state(self.dir, &of_system(self.system, environment))
+                .map_err(|words| format!("find the state folder: it {words}")),
+        }
     }
 }
 

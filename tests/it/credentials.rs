@@ -341,6 +341,34 @@ fn refusals_of_the_commands() {
     assert!(output.status.success() && all_of(&output).contains("nothing is stored"), "{output:?}");
 }
 
+/// Where only the configuration names the daemon's folder, its commands go there.
+#[test]
+fn commands_find_the_folder_that_the_configuration_names() {
+    let setup = Setup::new();
+    let file = setup.path("named.toml");
+    let dir = setup.path("named");
+    fs::write(&file, format!("dir = \"{}\"\n", dir.display())).expect("a temporary file");
+    let said = |arguments: &[&str]| {
+        let output =
+            setup.plain().args(arguments).env("LARDER_CONFIG", &file).output().expect("the binary starts");
+        (output.status.code(), all_of(&output))
+    };
+    let mut login = setup.plain();
+    login.args(["login", "work", "--store", "file", "--kind", "token"]).env("LARDER_CONFIG", &file);
+    let mut child = login.stdin(Stdio::piped()).spawn().expect("the binary starts");
+    let mut stdin = child.stdin.take().expect("piped");
+    std::io::Write::write_all(&mut stdin, b"s3cret").expect("it is read");
+    drop(stdin);
+    assert!(child.wait().expect("it ends").success());
+    assert!(dir.join("state/credentials/work").exists());
+    let (code, page) = said(&["credentials"]);
+    assert!(code == Some(0) && page.contains("work"), "{page}");
+    let (code, words) = said(&["status"]);
+    assert!(code == Some(3) && words.contains(&dir.join("larder.sock").display().to_string()), "{words}");
+    assert_eq!(said(&["logout", "work"]).0, Some(0));
+    assert!(!dir.join("state/credentials/work").exists());
+}
+
 #[test]
 fn systemd_gives_one_that_is_read_and_never_written() {
     let keys = Keys::new("given");
