@@ -67,6 +67,8 @@ async fn serve(config: Config, read_from: (Flags, Environment), descriptors: u64
         |kind| signal(kind).map_err(|error| Error::new(Kind::Internal, "watch for signals").because(error));
     let mut terminate = watch(SignalKind::terminate())?;
     let mut interrupt = watch(SignalKind::interrupt())?;
+    // Before the manager hears that it may send one: it would end who doesn't watch for it.
+    let hangup = watch(SignalKind::hangup())?;
 
     let defaults = default_endpoints();
     let defaults = if config.listen_default { &defaults[..] } else { &[] };
@@ -117,7 +119,7 @@ async fn serve(config: Config, read_from: (Flags, Environment), descriptors: u64
         descriptors,
     };
     let told = service.clone();
-    let reload = reload::begin(reload, move |moment| match moment {
+    let reload = reload::begin(reload, hangup, move |moment| match moment {
         reload::Moment::Begun => told.reloading(),
         reload::Moment::Ended => told.reloaded(),
     })?;

@@ -13,7 +13,7 @@ mod watch;
 
 use std::sync::Arc;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::Signal;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::parts;
@@ -66,14 +66,17 @@ struct Applier {
     problems: Vec<String>,
 }
 
-/// Begins to follow the files of a configuration. `tell` is called at each [`Moment`].
+/// Begins to follow the files of a configuration, and to reload at each `hangup`. `tell` is called at each [`Moment`].
 ///
 /// # Errors
-/// When the machine gives no thread or signal.
-pub(super) fn begin(parts: Parts, tell: impl Fn(Moment) + Send + 'static) -> Result<Reload> {
+/// When the machine gives no thread.
+pub(super) fn begin(
+    parts: Parts,
+    mut hangup: Signal,
+    tell: impl Fn(Moment) + Send + 'static,
+) -> Result<Reload> {
     let failed = |error| Error::new(Kind::Internal, "follow the configuration").because(error);
     let bell = Arc::new(Bell::default());
-    let mut hangup = signal(SignalKind::hangup()).map_err(failed)?;
     let asked = Arc::clone(&bell);
     let hangups = tokio::spawn(async move {
         while hangup.recv().await.is_some() {
