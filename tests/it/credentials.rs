@@ -4,7 +4,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
-use std::process::{Output, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -256,6 +256,18 @@ fn google_takes_a_service_account() {
     is_taken(&gcs::url(gcs.addr(), "team"), "google", &gcs::key_file("ci@team"));
 }
 
+/// A command of the shell at a terminal of its own, whose both ends are ours.
+fn at_a_terminal(command: &str) -> (Child, ChildStdin, ChildStdout) {
+    let mut child = Command::new("script")
+        .args(["--quiet", "--return", "--command", command, "/dev/null"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("script starts");
+    let (stdin, stdout) = (child.stdin.take().expect("piped"), child.stdout.take().expect("piped"));
+    (child, stdin, stdout)
+}
+
 #[test]
 fn a_terminal_is_asked_without_an_echo() {
     let setup = Setup::new();
@@ -265,13 +277,7 @@ fn a_terminal_is_asked_without_an_echo() {
         env!("CARGO_BIN_EXE_larder"),
         dir.display()
     );
-    let mut child = std::process::Command::new("script")
-        .args(["--quiet", "--return", "--command", &command, "/dev/null"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("script starts");
-    let (mut stdin, mut stdout) = (child.stdin.take().expect("piped"), child.stdout.take().expect("piped"));
+    let (mut child, mut stdin, mut stdout) = at_a_terminal(&command);
     let mut shown = String::new();
     for (question, answer) in [
         ("kind: ", "s3"),
@@ -301,13 +307,7 @@ fn a_secret_that_the_terminal_has_cut_is_not_stored() {
     let setup = Setup::new();
     let program = env!("CARGO_BIN_EXE_larder");
     let command = format!("{program} login work --kind token --store file --dir {}", setup.dir().display());
-    let mut child = std::process::Command::new("script")
-        .args(["--quiet", "--return", "--command", &command, "/dev/null"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("script starts");
-    let (mut stdin, mut stdout) = (child.stdin.take().expect("piped"), child.stdout.take().expect("piped"));
+    let (mut child, mut stdin, mut stdout) = at_a_terminal(&command);
     let mut shown = Vec::new();
     while !shown.ends_with(b"token: ") {
         let mut byte = [0];

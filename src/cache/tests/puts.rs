@@ -1,8 +1,7 @@
 //! Puts, the queue, what names what.
 
-use std::time::Duration;
-
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::fake::{AC, BLOB, TURBO, Weather};
 use super::*;
