@@ -42,10 +42,10 @@ def tool_binaries():
     return cargo_build(*(word for tool in TOOLS for word in ("--bench", tool)))
 
 
-def all_binaries():
-    """In one build, which takes a third of the time: Larder then has its dependencies' test features, and nothing is
-    optimised across crates, which no judged run measures."""
-    return cargo_build("--bin", "larder", *(word for tool in TOOLS for word in ("--bench", tool)), profile="quick")
+def test_binaries():
+    """As the tests have built them, so that almost nothing is left to build: not optimised, and no judged run measures
+    them."""
+    return cargo_build("--bin", "larder", *(word for tool in TOOLS for word in ("--bench", tool)), profile="dev")
 
 
 def tools_in(folder):

@@ -45,7 +45,7 @@ def down(plan):
     origin = Origin(plan.folder("down-origin"), 1, down=True).start()
     larder = Larder(plan.folder("down-larder"), upstream=origin.url()).start()
     drive.get(larder, 200, 1_000, status="404")
-    count = plan.of(100_000, 20_000)
+    count = plan.of(100_000, 5_000)
     p99_us, connections, seconds = [], 0, 0
     for _ in range(plan.rounds):
         before = connection_count(origin)
@@ -71,7 +71,7 @@ def connection_count(origin):
 
 def start(plan):
     """Start to the first hit, of the entry written first, and what an entry costs in memory."""
-    entries, starts = plan.of(1_000_000, 100_000), plan.of(5, 2)
+    entries, starts = plan.of(1_000_000, 20_000), plan.of(5, 2)
     larder = Larder(plan.folder("start"), **NO_MEMORY).start()
     empty_bytes = resting_bytes(larder)
     drive.put(larder, entries, 64)
@@ -135,7 +135,7 @@ def memory(plan):
     rest.stop()
     yield Line("memory at rest", f"{rest_bytes / MIB:.1f} MiB", owed="30 MiB", met=verdict(rest_bytes <= 30 * MIB))
 
-    setting = plan.of(256, 64) * MIB
+    setting = plan.of(256, 32) * MIB
     for label, size in (("16 KiB", 16 * KIB), ("1 MiB", MIB)):
         tier = Larder(plan.folder(f"tier-{size}"), memory=f"{setting // MIB} MiB").start()
         names = setting * 5 // 2 // size
@@ -149,7 +149,7 @@ def memory(plan):
             f"{over:.2f} × ({peak:.2f} ×)", owed="1.3 ×", met=verdict(over <= 1.3),
         )  # fmt: skip
 
-    small, large = 64 * MIB, plan.of(GIB, 256 * MIB)
+    small, large = 64 * MIB, plan.of(GIB, 128 * MIB)
     for label, connections in (("one", 1), ("four", 4)):
         peaks = []
         for size in (small, large):

@@ -30,10 +30,10 @@ def hot_path(server, size):
 def disk(plan):
     """Many objects in the page cache, Larder's memory tier off, so that each answer is read and its CRC checked."""
     for label, size, names, owed, goal in (
-        ("4 KiB", 4 * KIB, 20_000, 1.0, 1.2),
-        ("100 KiB", 100 * KIB, 4_000, 0.85, 1.0),
-        ("1 MiB", MIB, 500, 1.0, 1.0),
-        ("64 MiB", 64 * MIB, 8, 0.9, 1.0),
+        ("4 KiB", 4 * KIB, plan.of(20_000, 2_000), 1.0, 1.2),
+        ("100 KiB", 100 * KIB, plan.of(4_000, 400), 0.85, 1.0),
+        ("1 MiB", MIB, plan.of(500, 100), 1.0, 1.0),
+        ("64 MiB", 64 * MIB, plan.of(8, 4), 0.9, 1.0),
     ):
         subjects = start(plan, f"disk-{size}", NO_MEMORY, control=False)
         for server in subjects.values():
@@ -50,8 +50,8 @@ def put(plan):
     """New names on fresh folders, acknowledged and queued (the upstream's port refuses), against nginx's DAV. The
     control reads and forgets: what it reaches shows that the generator isn't what is measured."""
     for label, size, count, owed, goal in (
-        ("4 KiB", 4 * KIB, plan.of(60_000, 10_000), 1.0, 1.5),
-        ("1 MiB", MIB, plan.of(1_000, 200), 0.8, 1.0),
+        ("4 KiB", 4 * KIB, plan.of(60_000, 2_000), 1.0, 1.5),
+        ("1 MiB", MIB, plan.of(1_000, 50), 0.8, 1.0),
     ):
         def queued(server):
             if server.name == "larder":

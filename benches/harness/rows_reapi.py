@@ -18,7 +18,7 @@ POOL_MIB = 32
 
 def small(plan):
     """Calls that move 4 KiB: one blob, or an action result that names 31 blobs, all of which are there."""
-    subjects, size, names = start(plan, "reapi-small"), 4 * KIB, 4_000
+    subjects, size, names = start(plan, "reapi-small"), 4 * KIB, plan.of(4_000, 500)
     for server in subjects.values():
         call(server, "batch-update", names, size)
         call(server, "update-action", names, size, names=names)
@@ -31,7 +31,7 @@ def small(plan):
         ("batch-update", "BatchUpdateBlobs, one of 4 KiB", True),
         ("update-action", "UpdateActionResult, 4 KiB", True),
     ):
-        count = plan.of(10_000, 1_500) if writes else plan.of(40_000, 5_000)
+        count = plan.of(10_000, 500) if writes else plan.of(40_000, 1_500)
         figures = drive.in_turn(subjects, plan.rounds, calls(kind, count, size, names, writes))
         yield reapi_line(label, figures, "2 × casd", "3 ×", [Bound("casd", 2, 3)])
     end(subjects)
@@ -74,23 +74,25 @@ def missing(plan):
 
 
 def flight(plan):
-    """100 connections with 100 reads each, of which none is read on before all are answered. What a server holds for a
-    client that doesn't read shows in its memory; Larder's own tier is off. In the short form Larder is alone: casd takes
-    a quarter of a minute."""
+    """100 connections (20 in the short form) with 100 reads each, of which none is read on before all are answered. What
+    a server holds for a client that doesn't read shows in its memory; Larder's own tier is off. In the short form Larder
+    is alone: casd takes a quarter of a minute."""
     subjects, size, names = start(plan, "reapi-flight", NO_MEMORY), 256 * KIB, 100
-    figures = {}
+    figures, connections = {}, plan.of(100, 20)
+    reads = 100 * connections
     for name, server in subjects.items():
         if plan.quick and name != "larder" and "larder" in subjects:
             continue
         call(server, "batch-update", names, size)
         # A stream's window is HTTP/2's own.
         seen = lambda server: call(
-            server, "read", 10_000, size, names=names, connections=100, streams=10_000, together=True,
+            server, "read", reads, size, names=names, connections=connections, streams=reads, together=True,
             stream_window=65_535, connection_window=MIB,
         )  # fmt: skip
         figures |= drive.in_turn({name: server}, 1, seen)
     end(subjects)
-    line = reapi_line("10,000 reads of 256 KiB in flight on 100 connections", figures, "no error", "", [], mib=0.25)
+    label = f"{reads:,} reads of 256 KiB in flight on {connections} connections"
+    line = reapi_line(label, figures, "no error", "", [], mib=0.25)
     # A wrong answer would have ended the run.
     line.met = verdict(True)
     yield line
