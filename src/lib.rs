@@ -13,7 +13,7 @@
 //! L3  protocol                               one wire protocol each
 //! L2  cache                                  the policy: tiers, coalescing, put, outbox, offline
 //! L1  memory · store · upstream · keyring    ignorant of each other
-//! L0  error key digest entry body links stats swap
+//! L0  error key digest entry body links regular stats swap
 //! ```
 //!
 //! # Lexicon
@@ -36,6 +36,7 @@ pub mod links;
 pub mod logging;
 pub mod memory;
 pub mod protocol;
+pub mod regular;
 pub mod server;
 pub mod stats;
 pub mod store;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// The layers, from the bottom. A module imports from lower layers only; where a layer is open, from its own too.
 const LAYERS: [(&[&str], Siblings); 6] = [
-    (&["error", "key", "digest", "entry", "body", "links", "stats", "swap"], Siblings::See),
+    (&["error", "key", "digest", "entry", "body", "links", "regular", "stats", "swap"], Siblings::See),
     (&["memory", "store", "upstream", "keyring"], Siblings::Apart),
     (&["cache"], Siblings::Apart),
     (&["protocol"], Siblings::Apart),

@@ -1,6 +1,5 @@
 //! Where is listened, and what a listener off loopback needs.
 
-use std::fs::File;
 use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -8,6 +7,7 @@ use std::path::Path;
 use super::keys::{LISTENERS, ListenerWish, Wishes};
 use super::place::Problem;
 use super::section::{Said, Section};
+use crate::regular;
 use crate::server::{Clients, Endpoint, Material, Tls, TlsFiles, Tokens, Wanted};
 
 /// The protocols that a listener may be for alone.
@@ -126,12 +126,7 @@ fn tls(
 pub(super) fn tokens(path: &Path) -> Result<Tokens, String> {
     let shown = path.display();
     let failed = |error: std::io::Error| format!("{shown} can't be read: {error}");
-    let file = File::open(path).map_err(failed)?;
-    // Of what was opened, so that nothing can be put in its place in between.
-    let found = file.metadata().map_err(failed)?;
-    if !found.is_file() {
-        return Err(format!("{shown} is not a file"));
-    }
+    let (file, found) = regular::open(path).map_err(failed)?;
     if found.mode() & 0o077 != 0 {
         let mode = found.mode() & 0o7777;
         return Err(format!("{shown} has mode {mode:04o}, so that others can read it; `chmod 0600 {shown}`"));

@@ -30,6 +30,7 @@ pub(super) use self::headers::Sender;
 pub use self::secret::Secret;
 pub use self::stored::Stored;
 use crate::error::{Error, Kind, Result};
+use crate::regular;
 
 /// The file is looked at again after this.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -143,8 +144,8 @@ impl<K: Keys> KeyFile<K> {
     /// # Errors
     /// `Denied`, with the remedy: it isn't there, others can read it, it has no such keys.
     pub(super) fn read(&self) -> Result<K> {
-        let file = File::open(&self.path).and_then(|file| Ok((file.metadata()?, file)));
-        let now = file.as_ref().ok().map(|(metadata, _)| metadata.clone());
+        let file = regular::open(&self.path);
+        let now = file.as_ref().ok().map(|(_, metadata)| metadata.clone());
         let version = now.as_ref().map(version);
         if let Some(known) = self.known.lock().as_mut()
             && known.version.is_some()
@@ -153,7 +154,7 @@ impl<K: Keys> KeyFile<K> {
             known.looked = Instant::now();
             return known.keys.clone();
         }
-        let keys = file.map_err(|e| e.to_string()).and_then(|(metadata, file)| self.parse(&metadata, file));
+        let keys = file.map_err(|e| e.to_string()).and_then(|(file, metadata)| self.parse(&metadata, file));
         let keys = keys.map_err(|words| {
             Error::new(Kind::Denied, format!("the credentials file {}: {words}", self.path.display()))
         });

@@ -31,6 +31,9 @@ use crate::key::{Names, ObjectName};
 /// What a path or a query value can't hold unescaped.
 const ESCAPED: &AsciiSet = &CONTROLS.add(b' ').add(b'#').add(b'%').add(b'&').add(b'?').add(b'+');
 
+/// Of a file of certificates, or of a key, that a location names: more than the roots of all authorities need.
+pub(super) const FILE_BYTES_MAX: u64 = 4 << 20;
+
 /// Where an upstream is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Location(pub(super) Place);

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
 
 use crate::support::setup::Setup;
 use crate::support::tls::{Odd, Pki, curl_with};
@@ -11,7 +12,7 @@ use crate::tls::{status, url, with_clients};
 /// Everything that can be wrong with the files of a listener: how it is made so, and what is said of it.
 type Wrong = (&'static str, fn(&Pki), &'static [&'static str]);
 
-const WRONGS: [Wrong; 9] = [
+const WRONGS: [Wrong; 10] = [
     (
         "half-written",
         |pki| {
@@ -49,6 +50,16 @@ const WRONGS: [Wrong; 9] = [
         "gone",
         |pki| fs::remove_file(pki.path("server-key.pem")).expect("ours"),
         &["server-key.pem is not there"],
+    ),
+    (
+        "a pipe",
+        |pki| {
+            // Who opened it in the ordinary way would wait until somebody writes to it.
+            fs::remove_file(pki.path("server.pem")).expect("ours");
+            let made = Command::new("mkfifo").arg(pki.path("server.pem")).status().expect("mkfifo starts");
+            assert!(made.success());
+        },
+        &["server.pem: it is not a regular file", "name the PEM file that is meant"],
     ),
     (
         "no key",

@@ -3,8 +3,6 @@
 //! What a listener can't be made of (a key of another certificate, one that others can read, a CA that is none) is the
 //! configuration's fault, and told with it.
 
-use std::fs;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -13,6 +11,7 @@ use futures_util::future::join_all;
 use super::finding::Finding;
 use super::machine::{self, Seen};
 use crate::config::Config;
+use crate::regular;
 use crate::server::{Endpoint, TlsRemark, certificate_day, certificate_end};
 use crate::upstream::{Handshake, Location};
 
@@ -231,10 +230,7 @@ impl Own {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {
-    let mut bytes = Vec::new();
-    let file = fs::File::open(path).map_err(|error| error.to_string())?;
-    file.take(FILE_BYTES_MAX).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
-    Ok(bytes)
+    regular::read(path, FILE_BYTES_MAX).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

@@ -4,7 +4,6 @@
 //! to know, so that nothing is kept here of clients that went away; their keys go with the material.
 
 use std::fmt;
-use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -20,6 +19,7 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{CipherSuite, Error, InconsistentKeys, RootCertStore, ServerConfig};
 
 use super::leaf::Leaf;
+use crate::regular;
 
 /// Where it lies.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -232,14 +232,10 @@ fn read(path: &Path, secret: bool) -> Result<Vec<u8>, String> {
             "{shown} can't be read by uid {}; make that its owner: `chown {0} {shown}`",
             rustix::process::geteuid().as_raw()
         ),
+        io::ErrorKind::InvalidInput => format!("{shown}: {error}; name the PEM file that is meant"),
         _ => format!("{shown} can't be read: {error}; put a readable file in its place"),
     };
-    let file = File::open(path).map_err(failed)?;
-    // Of what was opened, so that nothing can be put in its place in between.
-    let found = file.metadata().map_err(failed)?;
-    if !found.is_file() {
-        return Err(format!("{shown} is not a file; name the PEM file that is meant"));
-    }
+    let (file, found) = regular::open(path).map_err(failed)?;
     if secret && found.mode() & 0o077 != 0 {
         let mode = found.mode() & 0o7777;
         return Err(format!("{shown} has mode {mode:04o}, so that others can read it; `chmod 0600 {shown}`"));

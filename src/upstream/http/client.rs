@@ -13,9 +13,10 @@ use std::time::{Duration, Instant, SystemTime};
 use parking_lot::Mutex;
 use reqwest::{Certificate, ClientBuilder, Identity};
 
-use super::super::location::Server;
+use super::super::location::{FILE_BYTES_MAX, Server};
 use super::super::{Fault, Signal};
 use crate::error::deepest;
+use crate::regular;
 
 /// An idle connection older than this is not used: servers close theirs, and a request that meets the close is a miss.
 const IDLE_MAX: Duration = Duration::from_secs(15);
@@ -198,6 +199,6 @@ impl Inner {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {
-    fs::read(path)
+    regular::read(path, FILE_BYTES_MAX)
         .map_err(|error| format!("the file {}: {error}; correct the URL of the upstream", path.display()))
 }

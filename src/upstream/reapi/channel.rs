@@ -28,11 +28,12 @@ use tokio_rustls::TlsConnector;
 use tonic::Code;
 use tonic::client::GrpcService;
 
-use super::super::location::{Files, Service};
+use super::super::location::{FILE_BYTES_MAX, Files, Service};
 use super::super::runtime::Spawner;
 use super::super::{Fault, Signal};
 use super::capabilities::Capabilities;
 use crate::error::deepest;
+use crate::regular;
 
 /// A connection with calls on it is pinged when it was silent for this long, and is dead without an answer.
 const PING_EVERY: Duration = Duration::from_secs(20);
@@ -235,7 +236,7 @@ pub(in super::super) fn config(files: &Files) -> Result<ClientConfig, String> {
         None => builder.with_no_client_auth(),
         Some((certificate, key)) => {
             let chain = certificates("certificate", certificate)?;
-            let secret = PrivateKeyDer::from_pem_file(key)
+            let secret = PrivateKeyDer::from_pem_slice(&read("key", key)?)
                 .map_err(|_| format!("the key file {} has no private key in PEM", key.display()))?;
             builder.with_client_auth_cert(chain, secret).map_err(|error| {
                 format!("the key {} is not that of {}: {error}", key.display(), certificate.display())
@@ -247,12 +248,18 @@ pub(in super::super) fn config(files: &Files) -> Result<ClientConfig, String> {
 }
 
 fn certificates(what: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let found = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read(what, path)?).collect();
     let found = found.map_err(|error| format!("the {what} file {}: {error}", path.display()))?;
     if found.is_empty() {
         return Err(format!("the {what} file {} has no certificate in PEM", path.display()));
     }
     Ok(found)
+}
+
+fn read(what: &str, path: &Path) -> Result<Vec<u8>, String> {
+    regular::read(path, FILE_BYTES_MAX).map_err(|error| {
+        format!("the {what} file {}: {error}; correct the URL of the upstream", path.display())
+    })
 }
 
 /// Why TLS failed, and what helps where that can be known.

@@ -1,6 +1,6 @@
 //! The files in which credentials are kept: what they hold, whose they have to be, how they are replaced.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, OpenOptions};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
@@ -12,6 +12,7 @@ use super::super::{FILE_BYTES_MAX, KeyFile, Keys, Secret, is_being_written};
 use super::document::{Document, Kind, parse_time};
 use super::place::Missing;
 use crate::error::{Error, Kind as ErrorKindOf, Result};
+use crate::regular;
 
 /// What a file holds.
 #[derive(Clone)]
@@ -47,7 +48,7 @@ pub(super) fn read(path: &Path) -> Result<Entry, Missing> {
 pub(super) fn read_given(path: &Path) -> Option<Result<Entry, Missing>> {
     let read = || {
         let mut text = String::new();
-        let read = File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_string(&mut text);
+        let read = regular::open(path)?.0.take(FILE_BYTES_MAX + 1).read_to_string(&mut text);
         let text = Secret::new(text);
         read.map(|_| text)
     };
@@ -65,7 +66,8 @@ pub(super) fn read_given(path: &Path) -> Option<Result<Entry, Missing>> {
 
 /// Whether a file says that the keychain has it, whoever could read that.
 pub(super) fn names_keychain(path: &Path) -> bool {
-    let text = std::fs::read_to_string(path).map(Secret::new).unwrap_or_default();
+    let text = regular::read(path, FILE_BYTES_MAX).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    let text = text.map(Secret::new).unwrap_or_default();
     matches!(Entry::parse(text.expose(), ""), Ok(Entry::Keychain { .. }))
 }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! another document stored ─┐
-//! 4/5 of the life over ────┼─> read what is stored ─> ask for keys ─> the value that requests take
+//! 3/4 of the life over ────┼─> read what is stored ─> ask for keys ─> the value that requests take
 //! slept, or another clock ─┘        └── it fails: the last value goes on while it lives; asked again, 1 s … 60 s
 //! ```
 //! A request takes the last value and waits for nobody; only the very first ones wait a moment. How long a value lives is

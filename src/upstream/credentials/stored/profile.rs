@@ -5,6 +5,7 @@
 //! it; the keys are asked for with it.
 
 use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -19,6 +20,7 @@ use super::ask::{escape, get};
 use super::document::{Document, parse_time};
 use super::provide::{Context, Issued, Material, local_time};
 use crate::digest::hex;
+use crate::regular;
 
 /// As many profiles may stand behind one another.
 const DEPTH_MAX: usize = 5;
@@ -58,12 +60,13 @@ pub(super) async fn keys(document: &Document, context: &Context) -> Result<Issue
 
 fn read_config(path: &Path) -> Result<Sections, String> {
     let failed = |words: String| format!("the file {}: {words}", path.display());
-    match std::fs::metadata(path) {
-        Ok(found) if found.len() > FILE_BYTES_MAX => {
+    match regular::open(path) {
+        Ok((_, found)) if found.len() > FILE_BYTES_MAX => {
             Err(failed("is too large for one of the AWS tools".into()))
         }
-        Ok(_) => {
-            let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+        Ok((file, _)) => {
+            let mut text = String::new();
+            file.take(FILE_BYTES_MAX).read_to_string(&mut text).map_err(|error| failed(error.to_string()))?;
             Ok(Sections::read(&text))
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Sections::default()),
