@@ -59,6 +59,9 @@ fn show(said: &Said, config: &Config, default: Option<&Path>) -> String {
                 _ => format!("[{}]", section.path.trim_end_matches('.')),
             };
             let _ = writeln!(page, "\n{head:COLUMN$} # {}", section.source);
+            if let ("upstreams", Some(words)) = (table.name, config.routes.idle.get(&section.name)) {
+                let _ = writeln!(page, "# {words}");
+            }
             for doc in docs(table.name) {
                 line(&mut page, &doc, section);
             }

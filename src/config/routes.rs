@@ -3,6 +3,8 @@
 //! Every route has a place of its own: queue rows, facts and uploads hang on the place, so two routes with one would
 //! take each other's. What would be two routes to one place is refused, and so is what would lead out of a place.
 
+use std::collections::BTreeMap;
+
 use super::Environment;
 use super::keys::UPSTREAMS;
 use super::near::nearest;
@@ -22,6 +24,9 @@ pub struct Routes {
     pub default: Option<UpstreamId>,
     /// The others: below these namespaces.
     pub namespaces: Vec<(Namespace, Route)>,
+    /// The upstreams that are declared and that nothing names, with that in words. One may well be kept for later: it is
+    /// no problem.
+    pub idle: BTreeMap<String, String>,
 }
 
 /// An upstream, and a prefix of all names there.
@@ -72,6 +77,14 @@ impl Router<'_> {
             routes.default = Some(routes.add(place));
         }
         self.namespaces(&said.namespaces, &declared, &names, &mut routes);
+        let is_idle = |name: &&str| routes.places.iter().all(|place| place.name != **name);
+        let words = |name: &str| {
+            format!(
+                "nothing goes to `upstreams.{name}`, as no namespace names it, nor `upstream` at the top: say upstream = \
+                 \"{name}\" there"
+            )
+        };
+        routes.idle = names.into_iter().filter(is_idle).map(|name| (name.to_owned(), words(name))).collect();
         routes
     }
 

@@ -77,6 +77,7 @@ async fn serve(config: Config, read_from: (Flags, Environment), descriptors: u64
     for endpoint in bound.endpoints() {
         tracing::info!("listening on {endpoint}");
     }
+    warn_of_idle(&config);
     let (cache, upstream_threads) = parts::open(&config)?;
     let context = Context::new(cache.clone(), protocol::Settings::default());
     let notices = Notices::default();
@@ -156,6 +157,12 @@ pub fn default_endpoints() -> [Wanted; 2] {
 fn default_upstream(config: &Config) -> &str {
     let place = config.routes.default.and_then(|id| config.routes.places.get(usize::from(id.0)));
     place.map_or("none", |place| place.upstream.url.as_str())
+}
+
+fn warn_of_idle(config: &Config) {
+    for words in config.routes.idle.values() {
+        tracing::warn!("{words}");
+    }
 }
 
 /// `ids`: those of the configuration's places, in their order.

@@ -174,6 +174,7 @@ impl Applier {
         if !needs_restart.is_empty() {
             tracing::warn!("changed, and counts from the next start on: {}", needs_restart.join(", "));
         }
+        super::warn_of_idle(&config);
         self.config = config;
         self.problems = Vec::new();
         Ok(())

@@ -98,5 +98,21 @@ fn check_shows_what_is_in_force_and_where_it_was_said() {
     assert_eq!(line("mode ="), "mode = \"read-write\" # default");
     assert_eq!(line("# entry_max"), "# entry_max: 5 GiB, at most a quarter of `disk` # default");
     assert!(page.contains("# cache: /tmp/x/cache"), "{page}");
+    assert!(!page.contains("nothing goes to"), "{page}");
+    page.parse::<toml::Table>().expect("the page is a file itself");
+}
+
+#[test]
+fn check_says_where_nothing_goes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("larder.toml");
+    let text = "upstream = \"team\"\n\n[upstreams.team]\nurl = \"s3://a?region=eu\"\n\n[upstreams.spare]\nurl = \"s3://b?region=eu\"\n\n\
+                [upstreams.other]\nurl = \"s3://c?region=eu\"\n\n[namespaces.n]\nupstream = \"other\"\n";
+    std::fs::write(&path, text).expect("writes");
+    let flags = Flags { config: Some(path), dir: Some("/tmp/x".into()), ..Flags::default() };
+    let page = check(&flags, &Environment::default()).expect("right");
+    let said: Vec<&str> = page.lines().filter(|line| line.contains("nothing goes to")).collect();
+    assert_eq!(said.len(), 1, "{page}");
+    assert!(said[0].contains("`upstreams.spare`") && said[0].contains("upstream = \"spare\""), "{page}");
     page.parse::<toml::Table>().expect("the page is a file itself");
 }
