@@ -282,12 +282,13 @@ fn a_request_of_which_a_byte_was_read_is_answered_by_a_daemon_that_stops() {
     };
     // New ones, of HTTP/1, of HTTP/2's first letters, and one that had an answer before.
     let mut halves = vec![open(b"GET /-/hea"), open(b"P")];
+    // Before the one that is answered: once that is, these were accepted, and don't wait for the next daemon.
+    let idle = open(b"");
     let mut kept = open(b"GET /-/healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n");
     let first = read_answer(&mut BufReader::new(&kept), "GET", Instant::now()).expect("an answer");
     assert_eq!(first.status(), 200);
     kept.write_all(b"G").expect("taken");
     halves.push(kept);
-    let idle = open(b"");
     process.terminate();
     manager.until_heard("it stops", |line| line == "STOPPING=1");
     // Once an idle one is closed, a second has gone by, and the halves have outlived the order to close.
