@@ -164,6 +164,12 @@ impl Shared {
         is_late.then(|| Err(self.not_yet()))
     }
 
+    /// Whether there are no keys that live.
+    fn has_none(&self) -> bool {
+        let (_, boot) = self.source.clocks();
+        !self.state.borrow().held.as_ref().is_some_and(|held| held.lives(boot))
+    }
+
     fn not_yet(&self) -> Error {
         self.denied("its keys are being asked for, and have not come yet")
     }

@@ -18,6 +18,9 @@ const QUESTION: Duration = Duration::from_secs(90);
 const RETRY: Duration = Duration::from_secs(1);
 const RETRY_LONGEST: Duration = Duration::from_secs(60);
 
+/// As long as there are no keys, what is stored is looked at so often even if nobody asks.
+const LOOK_UNASKED: Duration = Duration::from_secs(2);
+
 /// What a keeper's task knows besides.
 pub(super) struct Task {
     shared: Arc<Shared>,
@@ -166,7 +169,7 @@ impl Task {
         Some(state.held.as_ref()?.left(wall, boot)?.max(RENEW_SOONEST))
     }
 
-    /// Waits until something else is stored, which somebody has to ask about.
+    /// Waits until something else is stored. While there are keys somebody has to ask about it.
     async fn other_stored(&self) {
         while !self.is_other_stored().await {}
     }
@@ -177,7 +180,13 @@ impl Task {
     }
 
     async fn is_other_stored(&self) -> bool {
-        self.shared.asked.notified().await;
+        let asked = self.shared.asked.notified();
+        if self.shared.has_none() {
+            // Over or not, it is looked at: whoever asks first is to find what was stored before.
+            let _ = tokio::time::timeout(LOOK_UNASKED, asked).await;
+        } else {
+            asked.await;
+        }
         self.stamp != Some(self.shared.source.stamp().await)
     }
 }

@@ -81,6 +81,30 @@ async fn what_is_stored_and_removed_is_seen_by_the_next_requests() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_stored_while_nobody_asks_is_there_for_the_first_who_does() {
+    let kept = Kept::new(Err(Missing::Nowhere), Some(HOUR));
+    assert!(kept.token().await.is_err());
+    kept.pass(HOUR).await;
+    kept.store(Ok(document("a")));
+    kept.pass(Duration::from_secs(3)).await;
+    assert_eq!(kept.token().now_or_never(), Some(good("a-1")));
+    // The same where what was stored gives no keys any more.
+    kept.gives(Err("run `aws sso login`"));
+    kept.pass(2 * HOUR).await;
+    assert_eq!(kept.token().now_or_never(), Some(denied("run `aws sso login`")));
+    // Right after a try: the next one by itself is most of a minute away.
+    let asked = || kept.script.told.lock().asked;
+    let before = asked();
+    while asked() == before {
+        kept.pass(Duration::from_secs(1)).await;
+    }
+    kept.gives(Ok(Some(HOUR)));
+    kept.store(Ok(document("b")));
+    kept.pass(Duration::from_secs(3)).await;
+    assert_eq!(kept.token().now_or_never(), Some(good("b-2")));
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_that_is_stored_while_another_hangs_is_not_waited_for() {
     let kept = Kept::new(Ok(document("a")), Some(HOUR));
     kept.script.answers.forget_permits(1000);
