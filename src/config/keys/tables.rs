@@ -79,7 +79,7 @@ pub(in crate::config) const UPSTREAMS: &[Key<UpstreamWish>] = &[
     Key::new(
         "credentials",
         Kind::Text,
-        Follows("those of the environment", "\"/etc/larder/team.credentials\""),
+        Follows("without a `credential`, those of the environment", "\"/etc/larder/team.credentials\""),
         "A file with its keys, of a server by HTTP its token, that only this user can read, read again when it changes. \
          With several upstreams each has a file of its own, because the environment holds one set of keys.",
         |to, value| text(value).map(|path| to.options.push(("credentials", path))),

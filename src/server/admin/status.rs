@@ -74,7 +74,9 @@ impl Admin {
             let words = "the index is not read yet, so look-ups wait: see the log for what the disk says";
             warn("ready".into(), words.into(), started_ms);
         }
-        let queue = Queue::new(status.queue, bounds, known, &lately);
+        // What went a moment ago says nothing of what is left where no upstream takes it now.
+        let goes = status.upstreams.iter().any(|upstream| upstream.write.state == "up");
+        let queue = Queue::new(status.queue, bounds, known, goes.then_some(&lately));
         let mut page = self.head();
         let counters = counters(self.cache.stats(), &status);
         let upstreams: Vec<Value> = status.upstreams.iter().map(upstream).collect();
@@ -121,21 +123,24 @@ impl ListenerStatus {
 // === impl Queue ===
 
 impl Queue {
-    fn new(summary: QueueSummary, bounds: QueueBounds, known: bool, lately: &Lately) -> Self {
+    /// `lately`: `None` where nothing goes upstream.
+    fn new(summary: QueueSummary, bounds: QueueBounds, known: bool, lately: Option<&Lately>) -> Self {
+        let (bytes_per_s, entries_per_s) =
+            lately.map_or((0.0, 0.0), |lately| (lately.bytes_per_s, lately.entries_per_s));
         let time = |left: u64, rate: f64| match left {
             0 => Some(0.0),
             left if rate > 0.0 => Some(left as f64 / rate),
             _ => None,
         };
         // Entries without bytes go, too: whichever takes longer.
-        let by_bytes = time(summary.bytes, lately.bytes_per_s);
-        let by_entries = time(summary.entries, lately.entries_per_s);
+        let by_bytes = time(summary.bytes, bytes_per_s);
+        let by_entries = time(summary.entries, entries_per_s);
         Self {
             summary,
             bounds,
             known,
-            bytes_per_s: lately.bytes_per_s as u64,
-            entries_per_s: (lately.entries_per_s * 10.0).round() / 10.0,
+            bytes_per_s: bytes_per_s as u64,
+            entries_per_s: (entries_per_s * 10.0).round() / 10.0,
             empty_in_s: by_bytes.zip(by_entries).map(|(bytes, entries)| bytes.max(entries).ceil() as u64),
         }
     }
@@ -299,13 +304,14 @@ mod tests {
     fn the_time_to_empty_is_that_of_bytes_or_entries() {
         let empty_in = |entries, bytes, entries_per_s, bytes_per_s| {
             let lately = Lately { bytes_per_s, entries_per_s, ..Lately::default() };
-            Queue::new(queue(entries, bytes), BOUNDS, true, &lately).empty_in_s
+            Queue::new(queue(entries, bytes), BOUNDS, true, Some(&lately)).empty_in_s
         };
         assert_eq!(empty_in(10, 1000, 5.0, 100.0), Some(10));
         assert_eq!(empty_in(100, 1000, 5.0, 100.0), Some(20));
         assert_eq!(empty_in(10, 0, 5.0, 0.0), Some(2), "deletes have no bytes");
         assert_eq!(empty_in(10, 1000, 0.0, 0.0), None);
         assert_eq!(empty_in(0, 0, 0.0, 0.0), Some(0));
+        assert_eq!(Queue::new(queue(10, 1000), BOUNDS, true, None).empty_in_s, None, "nothing goes");
     }
 
     #[test]
