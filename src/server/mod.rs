@@ -8,6 +8,7 @@ mod access;
 mod accounts;
 mod admin;
 mod authority;
+mod bound;
 mod clocks;
 mod connection;
 mod control;
@@ -38,13 +39,14 @@ use tokio_util::task::TaskTracker;
 
 pub use accounts::{group_id, user_id};
 pub use admin::VERSION_HEADER;
+pub use bound::Bound;
 pub use clocks::Limits;
 pub use control::Control;
 pub use endpoint::Endpoint;
 pub(crate) use endpoint::check_path;
 pub use frontends::{Named, Protocol};
 pub use identity::{listener_of, user_name};
-pub use listen::{Bound, Wanted};
+pub use listen::Wanted;
 pub use log::LogSwitch;
 pub use notices::{Configuration, Notices, Warning};
 pub use tls::{
