@@ -242,6 +242,11 @@ impl Daemon {
         self.process.said()
     }
 
+    /// Where it says it.
+    pub(crate) fn log_file(&self) -> &Path {
+        self.process.log()
+    }
+
     fn log_tail(&self) -> String {
         let log = self.log();
         let lines: Vec<&str> = log.lines().collect();

@@ -68,6 +68,10 @@ impl Process {
         eventually("the process ends by itself", deadline, || child.try_wait().expect("our own child"))
     }
 
+    pub(crate) fn log(&self) -> &Path {
+        &self.log
+    }
+
     /// All it said so far.
     pub(crate) fn said(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()

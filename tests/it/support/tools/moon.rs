@@ -3,7 +3,7 @@
 
 use std::cell::RefCell;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{BUILD, Checkout, Run, Tool, finish, parse, text_of, tool};
 use crate::support::sha256;
@@ -15,6 +15,8 @@ pub(crate) struct Moon {
     zstd: bool,
     /// Where its cache is, the workspace says.
     told: bool,
+    /// The log of the daemon whose answer its tasks wait for.
+    greeted_in: Option<PathBuf>,
     variables: Vec<(String, String)>,
     said: RefCell<String>,
 }
@@ -28,6 +30,17 @@ pub(crate) enum Api {
 }
 
 const WORKSPACE: &str = "projects: ['app']\ntelemetry: false\n";
+
+/// Waits until the daemon has said what it can do. moon doesn't: it begins its tasks while it connects, and those that
+/// are decided before are neither looked up nor stored. Over TLS, with a handshake more and a build without optimisation,
+/// a loaded machine is slow enough for that: 3 runs of 60 were.
+const GREETED: &str = r#"tries=0
+until tail -c "+$((SEEN + 1))" "$DAEMON_LOG" | grep -q GetCapabilities; do
+  tries=$((tries + 1))
+  if [ "$tries" -gt 1000 ]; then echo 'the daemon was asked nothing' >&2; exit 1; fi
+  sleep 0.05
+done
+"#;
 
 /// More than one batch may carry, and nothing that compresses: it goes as a stream.
 const BIG: &str = "head -c 5000000 /dev/urandom > \"$1/big.bin\"\n";
@@ -77,6 +90,17 @@ impl Moon {
         self
     }
 
+    /// From here on its tasks wait until it and the daemon with this log have met.
+    #[must_use]
+    pub(crate) fn once_greeted_in(self, log: &Path) -> Self {
+        let greeted = "  greeted: {command: 'sh greeted.sh', inputs: [greeted.sh], options: {cache: false}, \
+                       toolchains: ['system']}\n";
+        self.checkout.write("app/greeted.sh", GREETED);
+        self.checkout.write("app/moon.yml", &format!("{}{greeted}", tasks("deps: ['greeted'], ")));
+        self.checkout.commit();
+        Self { greeted_in: Some(log.into()), ..self }
+    }
+
     /// From here on with compression, which moon has over gRPC only.
     #[must_use]
     pub(crate) fn zstd(self) -> Self {
@@ -90,13 +114,7 @@ impl Tool for Moon {
     fn checkout(version: &str) -> Self {
         let checkout = Checkout::new();
         checkout.write(".moon/workspace.yml", WORKSPACE);
-        let task = |name: &str| {
-            format!(
-                "  {name}: {{command: 'sh build.sh {name}', inputs: [src.txt, build.sh], outputs: [{name}], \
-                 toolchains: ['system']}}\n"
-            )
-        };
-        checkout.write("app/moon.yml", &format!("tasks:\n{}{}", task("one"), task("two")));
+        checkout.write("app/moon.yml", &tasks(""));
         checkout.write("app/src.txt", &format!("app {version}\n"));
         checkout.write("app/build.sh", BUILD);
         checkout.write(".gitignore", ".moon/cache\n.larder\none\ntwo\n");
@@ -106,6 +124,7 @@ impl Tool for Moon {
             api: Api::Http,
             zstd: false,
             told: false,
+            greeted_in: None,
             variables: Vec::new(),
             said: RefCell::default(),
         }
@@ -129,14 +148,17 @@ impl Tool for Moon {
             command.env("MOON_REMOTE_HOST", host).env("MOON_REMOTE_API", api);
             command.env("MOON_REMOTE_CACHE_COMPRESSION", if self.zstd { "zstd" } else { "none" });
         }
+        if let Some(log) = &self.greeted_in {
+            let seen = fs::metadata(log).expect("a daemon has a log").len();
+            command.env("DAEMON_LOG", log).env("SEEN", seen.to_string());
+        }
         let output = finish(&mut command);
         self.said.replace(text_of(&output));
         let mut run = Run { remote: 0, ran: 0, local: 0 };
         let report = parse(&report);
         let tasks = report["actions"].as_array().expect("a report lists its actions").iter();
-        for action in
-            tasks.filter(|action| action["label"].as_str().is_some_and(|l| l.starts_with("RunTask")))
-        {
+        let ours = |label: &str| label.starts_with("RunTask") && !label.contains("greeted");
+        for action in tasks.filter(|action| action["label"].as_str().is_some_and(ours)) {
             match action["status"].as_str() {
                 Some("cached-from-remote") => run.remote += 1,
                 Some("cached") => run.local += 1,
@@ -163,6 +185,17 @@ impl Tool for Moon {
         outputs.extend(big(&self.checkout.root().join("app/two/big.bin")));
         outputs
     }
+}
+
+/// What moon is told of the two tasks, each with `more`.
+fn tasks(more: &str) -> String {
+    let task = |name: &str| {
+        format!(
+            "  {name}: {{command: 'sh build.sh {name}', {more}inputs: [src.txt, build.sh], outputs: [{name}], \
+             toolchains: ['system']}}\n"
+        )
+    };
+    format!("tasks:\n{}{}", task("one"), task("two"))
 }
 
 fn big(path: &Path) -> Option<String> {
