@@ -9,7 +9,7 @@ use crate::support::tools::bazel::{Bazel, Version};
 use crate::support::tools::depot::{Authority, Depot};
 use crate::support::tools::moon::Moon;
 use crate::support::tools::{Run, Tool};
-use crate::support::{Rng, until};
+use crate::support::{PATIENCE, Rng, until};
 
 /// How long a queue may take to drain by itself: a probe goes every 60 s at worst.
 const DRAIN: Duration = Duration::from_secs(150);
@@ -52,6 +52,11 @@ fn two_machines_behind_a_strict_server_by_tls() {
     let stored = depot.count("UpdateActionResult", "OK");
     assert!(stored >= 2 * Moon::TASKS + Bazel::TASKS, "{:?}", depot.calls());
 
+    // Two handshakes at once with a certificate each may take longer here than a miss is worth.
+    until("the laptop is connected", PATIENCE, || {
+        assert_eq!(Grpc::to(&laptop.addr()).result(b"nobody's action").code, Code::NotFound);
+        laptop.upstream("read").0 == "up"
+    });
     let (moon2, over_http2, bazel2) = callers();
     assert_eq!(moon2.build(&laptop.url()), Run::all_remote(Moon::TASKS), "{}", laptop.log());
     assert_eq!(over_http2.build(&laptop.url()), Run::all_remote(Moon::TASKS), "{}", laptop.log());
