@@ -68,6 +68,7 @@ impl Process {
         eventually("the process ends by itself", deadline, || child.try_wait().expect("our own child"))
     }
 
+    /// Where it says what it says.
     pub(crate) fn log(&self) -> &Path {
         &self.log
     }

@@ -32,8 +32,8 @@ pub(crate) enum Api {
 const WORKSPACE: &str = "projects: ['app']\ntelemetry: false\n";
 
 /// Waits until the daemon has said what it can do. moon doesn't: it begins its tasks while it connects, and those that
-/// are decided before are neither looked up nor stored. Over TLS, with a handshake more and a build without optimisation,
-/// a loaded machine is slow enough for that: 3 runs of 60 were.
+/// are decided before are neither looked up nor stored. Over TLS, with a handshake more and a build without
+/// optimisation, a loaded machine is slow enough for that: 3 runs of 60 were.
 const GREETED: &str = r#"tries=0
 until tail -c "+$((SEEN + 1))" "$DAEMON_LOG" | grep -q GetCapabilities; do
   tries=$((tries + 1))
